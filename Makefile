@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+#   make          build/kuma-dns
+#   make run      the main job, in a network namespace of its own
+#   make check    build with gcc and clang, run every test
+#   make fuzz     run each fuzz target for FUZZ_SECONDS
+#   make bench    compare with the echo limit and with peers
+#   make install  to $(DESTDIR)$(PREFIX)
+#
+# Every build is the same archive with other flags: build/gcc (released), build/clang, build/asan, build/tsan,
+# build/fuzz, build/cov. The daemon, each test and each fuzz target are that archive plus one file.
+
+VERSION := 0.1.0
+BUILD   := build
+PREFIX  ?= /usr/local
+PYTHON  ?= /usr/bin/python3
+FUZZ_SECONDS ?= 60
+JOBS    ?= $(shell nproc)
+
+SRCS  := $(filter-out dns/main.c,$(wildcard conf/*.c dns/*/*.c redirect/*.c))
+TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
+FUZZ  := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
+# The tests of modules with threads run under ThreadSanitizer too.
+THREADED := test_worker
+
+PACKAGES      := libcares libevent_core libevent_extra libmnl jansson yaml-0.1
+# c-ares and libmnl first came without .pc files in some releases; Debian 12 has all of these.
+LIBS_CFLAGS   := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
+LIBS          := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread
+TEST_LIBS     := -lcmocka -lldns
+
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
+	-Wmissing-prototypes -Wundef -Wvla -Wcast-qual -Wwrite-strings -Wformat=2 -Wimplicit-fallthrough \
+	-Wnull-dereference -Wpointer-arith -Werror
+WARNINGS_GCC := -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Wjump-misses-init
+HARDEN := -fstack-protector-strong -fstack-clash-protection -ftrivial-auto-var-init=zero -fPIE
+LDHARDEN := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
+
+BASE := -std=gnu11 -D_GNU_SOURCE -DKUMA_DNS_VERSION='"$(VERSION)"' -I. $(LIBS_CFLAGS) -g -MMD -MP
+
+CC_gcc       := gcc
+CFLAGS_gcc   := -O2 -D_FORTIFY_SOURCE=3 $(HARDEN) $(WARNINGS) $(WARNINGS_GCC)
+LDFLAGS_gcc  := $(LDHARDEN)
+CC_clang     := clang
+CFLAGS_clang := -O2 -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fPIE $(WARNINGS)
+LDFLAGS_clang := $(LDHARDEN)
+CC_asan      := clang
+CFLAGS_asan  := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all $(WARNINGS)
+LDFLAGS_asan := -fsanitize=address,undefined
+CC_tsan      := clang
+CFLAGS_tsan  := -O1 -fno-omit-frame-pointer -fsanitize=thread $(WARNINGS)
+LDFLAGS_tsan := -fsanitize=thread
+CC_fuzz      := clang
+CFLAGS_fuzz  := -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all $(WARNINGS)
+LDFLAGS_fuzz := -fsanitize=fuzzer,address,undefined
+CC_cov       := gcc
+CFLAGS_cov   := -O0 --coverage $(WARNINGS)
+LDFLAGS_cov  := --coverage
+
+.PHONY: all libraries packages run check check-build fuzz bench bench-quick coverage install uninstall clean format
+all: $(BUILD)/kuma-dns
+
+$(BUILD)/kuma-dns: $(BUILD)/gcc/kuma-dns
+	ln -f $< $@
+
+libraries:
+	@pkg-config --exists $(PACKAGES) libxxhash || { \
+		echo 'libraries are missing: run `make packages` as root, or see tests/packages' >&2; exit 1; }
+
+packages:
+	tests/packages build
+
+run:
+	@tests/packages run
+	@echo "building $(BUILD)/kuma-dns"
+	@$(MAKE) --no-print-directory -s -j$(JOBS) $(BUILD)/kuma-dns
+	@KUMA_DNS=$(abspath $(BUILD)/kuma-dns) $(PYTHON) -B tests/netns/demo
+
+check:
+	@tests/packages check
+	@echo 'building with gcc, clang, AddressSanitizer, ThreadSanitizer'
+	@$(MAKE) --no-print-directory -s -j$(JOBS) check-build
+	@tests/run --build $(BUILD) unit thread memory corpus manual e2e
+
+check-build: $(BUILD)/kuma-dns $(BUILD)/clang/kuma-dns $(BUILD)/asan/kuma-dns \
+	$(TESTS:%=$(BUILD)/gcc/tests/%) $(TESTS:%=$(BUILD)/asan/tests/%) $(FUZZ:%=$(BUILD)/asan/%) \
+	$(patsubst %,$(BUILD)/tsan/tests/%,$(filter $(THREADED),$(TESTS)))
+
+fuzz:
+	@tests/packages check
+	@echo 'building the fuzz targets'
+	@$(MAKE) --no-print-directory -s -j$(JOBS) $(FUZZ:%=$(BUILD)/fuzz/%)
+	@tests/run --build $(BUILD) --seconds $(FUZZ_SECONDS) fuzz
+
+# Objects on the way to a test are kept. (Not .SECONDARY: a new source file that is older than the archive
+# would never be compiled.)
+define variant
+.PRECIOUS: $(BUILD)/$(1)/%.o
+$(BUILD)/$(1)/%.o: %.c | libraries
+	@mkdir -p $$(@D)
+	$$(CC_$(1)) $$(BASE) $$(CFLAGS_$(1)) -c -o $$@ $$<
+$(BUILD)/$(1)/libkuma-dns.a: $$(SRCS:%.c=$(BUILD)/$(1)/%.o)
+	@rm -f $$@
+	ar rcs $$@ $$^
+$(BUILD)/$(1)/kuma-dns: $(BUILD)/$(1)/dns/main.o $(BUILD)/$(1)/libkuma-dns.a
+	$$(CC_$(1)) $$(LDFLAGS_$(1)) -o $$@ $$^ $$(LIBS)
+$(BUILD)/$(1)/tests/test_%: $(BUILD)/$(1)/tests/test_%.o $(BUILD)/$(1)/libkuma-dns.a
+	$$(CC_$(1)) $$(LDFLAGS_$(1)) $$(WRAP_$$*) -o $$@ $$^ $$(LIBS) $$(TEST_LIBS)
+endef
+$(foreach v,gcc clang asan tsan fuzz cov,$(eval $(call variant,$(v))))
+
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/fuzz/fuzz_%.o $(BUILD)/fuzz/libkuma-dns.a
+	$(CC_fuzz) $(LDFLAGS_fuzz) -o $@ $^ $(LIBS) -lldns
+# The same targets without libFuzzer: each replays its corpus.
+$(BUILD)/asan/fuzz_%: $(BUILD)/asan/fuzz/fuzz_%.o $(BUILD)/asan/fuzz/main.o $(BUILD)/asan/libkuma-dns.a
+	$(CC_asan) $(LDFLAGS_asan) -o $@ $^ $(LIBS) -lldns
+
+# The benchmark's own programs: the limit, and the load.
+$(BUILD)/bench/%: $(BUILD)/gcc/tests/bench/%.o $(patsubst %,$(BUILD)/gcc/tests/bench/%.o,queries measure options)
+	@mkdir -p $(@D)
+	$(CC_gcc) $(LDFLAGS_gcc) -o $@ $^
+
+bench bench-quick:
+	tests/packages build bench
+	$(MAKE) --no-print-directory $(BUILD)/kuma-dns $(BUILD)/bench/echo $(BUILD)/bench/load
+	$(PYTHON) tests/bench/bench --build $(BUILD) $(if $(filter bench-quick,$@),--quick)
+
+# Seams are link-time: WRAP_<module> holds the --wrap flags of tests/test_<module>.c.
+WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=malloc,--wrap=calloc
+WRAP_forward := -Wl,--wrap=clock_gettime
+WRAP_upstream := -Wl,--wrap=clock_gettime
+WRAP_worker := -Wl,--wrap=forward_open,--wrap=forward_query,--wrap=forward_close
+WRAP_log := -Wl,--wrap=clock_gettime
+WRAP_mesh := -Wl,--wrap=log_line
+
+install: $(BUILD)/kuma-dns
+	install -D -m 755 $(BUILD)/kuma-dns $(DESTDIR)$(PREFIX)/sbin/kuma-dns
+	install -D -m 644 conf/kuma-dns.8 $(DESTDIR)$(PREFIX)/share/man/man8/kuma-dns.8
+	install -D -m 644 conf/kuma-dns.yaml $(DESTDIR)$(PREFIX)/share/doc/kuma-dns/examples/kuma-dns.yaml
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/kuma-dns $(DESTDIR)$(PREFIX)/share/man/man8/kuma-dns.8
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/kuma-dns
+
+format:
+	clang-format -i $$(git ls-files '*.c' '*.h')
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
