@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The configuration: defaults, then the file, the environment, the flags, in rising precedence. One
+ * table in conf.c describes every key once: its place in the file, its variable, its flag, type,
+ * range.
+ */
+#pragma once
+
+#include "conf/endpoint.h"
+
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { CONF_LISTEN_MAX = 16, CONF_SERVERS_MAX = 16, CONF_ZONES_MAX = 32 };
+
+struct endpoint_list {
+	unsigned count;
+	struct endpoint item[CONF_SERVERS_MAX];
+};
+
+/** A zone in presentation format, without its trailing dot, checked to be a domain name. */
+struct conf_zones {
+	unsigned count;
+	char item[CONF_ZONES_MAX][256];
+};
+
+enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
+enum conf_families { CONF_DUALSTACK, CONF_IPV4 };
+
+struct conf {
+	/* Kuma's keys */
+	char kuma_dp_user[64]; /* kumaDPUser: a name or UID; empty: 5678, else kuma-dp */
+	enum conf_families ip_family_mode; /* ipFamilyMode: dualstack, ipv4 */
+	bool redirect_enabled;      /* redirect.dns.enabled; --no-redirect; default true for us */
+	uint16_t port;              /* redirect.dns.port, KUMA_DNS_PROXY_PORT: 15053 */
+	bool capture_all;           /* redirect.dns.captureAll: false */
+	bool skip_zone_split;       /* redirect.dns.skipConntrackZoneSplit: false */
+	char resolv_conf[PATH_MAX]; /* redirect.dns.resolvConfigPath, --resolv-conf */
+
+	/* ours */
+	uint32_t mark;                /* redirect.mark: SO_MARK of our own queries; 0x6b64 */
+	struct endpoint_list listen;  /* listen; empty: 127.0.0.1 and ::1 at `port` */
+	unsigned workers;             /* workers: 1..64 */
+	struct conf_zones mesh_zones; /* meshZones: mesh, mesh.local */
+	char table_file[PATH_MAX];    /* table.file */
+	char work_dir[PATH_MAX];      /* table.workDir, KUMA_DATAPLANE_RUNTIME_WORK_DIR */
+	uint32_t poll_interval_ms;    /* table.pollInterval: 1s; 50ms..1h */
+	uint64_t table_max_size;      /* table.maxSize: 64MiB; octets of the document */
+	char state_dir[PATH_MAX];     /* table.stateDir; empty: nothing is kept */
+	struct endpoint_list servers; /* forward.servers, --upstream; empty: those of resolv.conf */
+	uint32_t forward_timeout_ms;  /* forward.timeout: 4s; the whole of a transaction */
+	uint32_t forward_try_ms; /* forward.tryTimeout: 800ms; until the next server is asked too */
+	uint32_t transactions_max;         /* forward.maxTransactions: 4096; 1..65536 per worker */
+	uint32_t tcp_connections_max;      /* tcp.maxConnections: 512 per worker */
+	uint32_t tcp_connections_peer_max; /* tcp.maxConnectionsPerPeer: 256 */
+	uint32_t tcp_idle_ms;              /* tcp.idleTimeout: 10s */
+	uint32_t tcp_unsent_max;           /* tcp.maxUnsent: 256KiB; octets */
+	uint32_t tcp_frame_max;            /* tcp.maxFrame: 4096; octets of a query; 512..65535 */
+	char admin_socket[108];            /* admin.socket */
+	bool admin_socket_given;           /* asked for: then failing to bind is an error */
+	struct endpoint metrics_address;   /* admin.metricsAddress; len 0: none */
+	enum conf_log_level log_level;     /* log.level: info */
+};
+
+/** Where conf_load writes what is wrong: one line, with file, line, key, found and expected. */
+struct conf_error {
+	char text[1024];
+};
+
+/** Set every key to its default. */
+void conf_init(struct conf *conf);
+
+/**
+ * Set the defaults, then read the YAML file, the environment and the flags over them, and check
+ * what several keys must agree on. The file is `--config FILE`, else KUMA_DNS_CONFIG, else there is
+ * none. Variables that look like ours and are not are named in the log.
+ *
+ * @param argv  arguments after the command's name; `--config FILE` names the file; `argc` of them
+ * @param envp  the environment, NULL-terminated
+ * @param[out] rest  index of the first argument that is no flag; `argc` where all are
+ * @return 0; -EINVAL with `error` set: unknown key or flag, wrong type, out of range, not YAML;
+ * -ENOENT, -EACCES and the like for the file, `error` set
+ */
+int conf_load(struct conf *conf, int argc, char *const argv[], char *const envp[], int *rest,
+	struct conf_error *error) __attribute__((warn_unused_result));
+
+/**
+ * Read a YAML document into `conf`; what it does not mention stays.
+ *
+ * @param name  of the document, for errors
+ * @param text  `len` octets, hostile
+ * @return 0; -EINVAL with `error` set; -ENOMEM
+ */
+int conf_read(struct conf *conf, const char *name, const char *text, size_t len,
+	struct conf_error *error) __attribute__((warn_unused_result));
+
+/** Write the effective configuration as YAML that conf_read reads back into the same. */
+void conf_print(const struct conf *conf, FILE *out);
+
+/** Write one line for each flag: its argument, meaning and default. */
+void conf_print_flags(FILE *out);

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of keys: all that file, environment, flags, `check` and `--help` know of a key stands
+ * here once. And how errors are worded.
+ */
+#include "conf/keys.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#define AT(member) offsetof(struct conf, member), sizeof(((struct conf *)0)->member)
+#define SECTION(p)                                                                                 \
+	{                                                                                          \
+		.path = p, .type = KEY_SECTION                                                     \
+	}
+#define IGNORED(p)                                                                                 \
+	{                                                                                          \
+		.path = p, .type = KEY_IGNORED                                                     \
+	}
+
+static_assert(sizeof(enum conf_log_level) == 4 && sizeof(enum conf_families) == 4,
+	"put_integer knows choices as 4 octets");
+
+/* clang-format off */
+const struct key conf_keys[] = {
+	{"kumaDPUser", "kuma-dp-user", KEY_TEXT, AT(kuma_dp_user), 0, 0, "USER", "", NULL,
+		"name or UID of Kuma's proxy, which is not redirected; empty: 5678, else kuma-dp"},
+	{"ipFamilyMode", "ip-family-mode", KEY_CHOICE, AT(ip_family_mode), 0, 0, "dualstack|ipv4",
+		"dualstack", NULL, "the families that are served and redirected"},
+	{"listen", "listen", KEY_ENDPOINTS, AT(listen), 0, 0, "ADDRESS:PORT", "", NULL,
+		"serve here (repeatable); empty: 127.0.0.1 and ::1 at redirect.dns.port"},
+	{"workers", "workers", KEY_NUMBER, AT(workers), 1, 64, "N", "1", NULL,
+		"threads that answer queries"},
+	{"meshZones", "mesh-zone", KEY_ZONES, AT(mesh_zones), 0, 0, "ZONE", "mesh,mesh.local", NULL,
+		"answer every name below this zone from the table alone (repeatable)"},
+	SECTION("redirect"),
+	{"redirect.mark", "mark", KEY_MARK, AT(mark), 1, UINT32_MAX, "MARK", "0x6b64", NULL,
+		"mark on our own queries, which are not redirected"},
+	SECTION("redirect.dns"),
+	{"redirect.dns.enabled", "redirect", KEY_BOOL, AT(redirect_enabled), 0, 0, "BOOL", "true",
+		NULL, "redirect port 53 to us"},
+	{"redirect.dns.port", "port", KEY_NUMBER, AT(port), 1, UINT16_MAX, "PORT", "15053",
+		"KUMA_DNS_PROXY_PORT", "port that queries are redirected to"},
+	{"redirect.dns.captureAll", "capture-all", KEY_BOOL, AT(capture_all), 0, 0, "BOOL",
+		"false", NULL, "redirect queries to all servers, not only to those of resolv.conf"},
+	{"redirect.dns.skipConntrackZoneSplit", "skip-conntrack-zone-split", KEY_BOOL,
+		AT(skip_zone_split), 0, 0, "BOOL", "false", NULL,
+		"redirect without connection tracking zones"},
+	{"redirect.dns.resolvConfigPath", "resolv-conf", KEY_TEXT, AT(resolv_conf), 0, 0, "FILE",
+		"/etc/resolv.conf", NULL, "read the name servers from this file"},
+	IGNORED("redirect.inbound"),
+	IGNORED("redirect.outbound"),
+	IGNORED("redirect.vnet"),
+	SECTION("table"),
+	{"table.file", "table-file", KEY_TEXT, AT(table_file), 0, 0, "FILE", "", NULL,
+		"read the table from this JSON file"},
+	{"table.workDir", "work-dir", KEY_TEXT, AT(work_dir), 0, 0, "DIR", "",
+		"KUMA_DATAPLANE_RUNTIME_WORK_DIR",
+		"fetch the table from Envoy's socket in kuma-dp's work directory"},
+	{"table.pollInterval", "poll-interval", KEY_DURATION, AT(poll_interval_ms), 50, 3600000,
+		"TIME", "1s", NULL, "ask Envoy's socket this often"},
+	{"table.maxSize", "table-max-size", KEY_SIZE, AT(table_max_size), 4 * KIB, 4 * GIB, "SIZE",
+		"64MiB", NULL, "refuse a table document that is larger"},
+	{"table.stateDir", "state-dir", KEY_TEXT, AT(state_dir), 0, 0, "DIR", "", NULL,
+		"keep the last good table here for the next start; empty: keep none"},
+	SECTION("forward"),
+	{"forward.servers", "upstream", KEY_ENDPOINTS, AT(servers), 53, 0, "ADDRESS[:PORT]", "",
+		NULL, "forward to this server (repeatable); empty: those of resolv.conf"},
+	{"forward.timeout", "forward-timeout", KEY_DURATION, AT(forward_timeout_ms), 100, 60000,
+		"TIME", "4s", NULL, "give up on a forwarded query after this time"},
+	{"forward.tryTimeout", "try-timeout", KEY_DURATION, AT(forward_try_ms), 50, 60000, "TIME",
+		"800ms", NULL, "ask the next server too after this time"},
+	{"forward.maxTransactions", "max-transactions", KEY_NUMBER, AT(transactions_max), 1, 65536,
+		"N", "4096", NULL, "forwarded queries in flight, for each worker"},
+	SECTION("tcp"),
+	{"tcp.maxConnections", "tcp-max-connections", KEY_NUMBER, AT(tcp_connections_max), 1, 65536,
+		"N", "512", NULL, "TCP connections, for each worker"},
+	{"tcp.maxConnectionsPerPeer", "tcp-max-connections-per-peer", KEY_NUMBER,
+		AT(tcp_connections_peer_max), 1, 65536, "N", "256", NULL,
+		"TCP connections of one address, for each worker"},
+	{"tcp.idleTimeout", "tcp-idle-timeout", KEY_DURATION, AT(tcp_idle_ms), 100, 3600000, "TIME",
+		"10s", NULL, "close a TCP connection that is idle for this time"},
+	{"tcp.maxUnsent", "tcp-max-unsent", KEY_SIZE, AT(tcp_unsent_max), 4 * KIB, GIB, "SIZE",
+		"256KiB", NULL, "stop reading from a TCP peer with this much unread output"},
+	{"tcp.maxFrame", "tcp-max-frame", KEY_SIZE, AT(tcp_frame_max), 512, UINT16_MAX, "SIZE",
+		"4KiB", NULL, "refuse a query over TCP that is larger"},
+	SECTION("admin"),
+	{"admin.socket", "admin-socket", KEY_TEXT, AT(admin_socket), 0, 0, "PATH", NULL, NULL,
+		"admin socket; else /run/kuma-dns.sock for root, $XDG_RUNTIME_DIR/kuma-dns.sock for "
+		"others; empty: none"},
+	{"admin.metricsAddress", "metrics-address", KEY_ENDPOINT, AT(metrics_address), 0, 0,
+		"ADDRESS:PORT", "", NULL, "serve /metrics and /ready here over TCP too; empty: nowhere"},
+	SECTION("log"),
+	{"log.level", "log-level", KEY_CHOICE, AT(log_level), 0, 0, "error|warning|info|debug",
+		"info", NULL, "write lines of this level and above"},
+	IGNORED("log.enabled"),
+	IGNORED("cniMode"),
+	IGNORED("comments"),
+	IGNORED("dropInvalidPackets"),
+	IGNORED("dryRun"),
+	IGNORED("ebpf"),
+	IGNORED("iptablesExecutables"),
+	IGNORED("retry"),
+	IGNORED("storeFirewalld"),
+	IGNORED("verbose"),
+	IGNORED("wait"),
+	IGNORED("waitInterval"),
+};
+/* clang-format on */
+const unsigned conf_keys_count = sizeof conf_keys / sizeof conf_keys[0];
+static_assert(sizeof conf_keys / sizeof conf_keys[0] <= KEYS_MAX, "KEYS_MAX holds every key");
+
+const struct key *key_find(const char *path)
+{
+	for (unsigned i = 0; i < conf_keys_count; i++) {
+		if (strcmp(conf_keys[i].path, path) == 0) {
+			return &conf_keys[i];
+		}
+	}
+	return NULL;
+}
+
+/* Room for an escape, the ellipsis and the closing quote. */
+enum { QUOTE_CUT = 64, QUOTE_RESERVE = 12 };
+
+const char *key_quote(char *out, size_t size, const char *text, const char *quotes)
+{
+	size_t limit = size < QUOTE_CUT ? size : QUOTE_CUT;
+	size_t len = (size_t)snprintf(out, size, "%s", quotes);
+
+	for (; *text && len + QUOTE_RESERVE < limit; text++) {
+		unsigned char c = (unsigned char)*text;
+		bool plain = c >= 0x20 && c < 0x7f;
+
+		len += (size_t)snprintf(out + len, size - len, plain ? "%c" : "\\x%02x", c);
+	}
+	snprintf(out + len, size - len, "%s%s", *text ? "..." : "", quotes);
+	return out;
+}
+
+int conf_fail(struct conf_error *error, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(error->text, sizeof error->text, format, args);
+	va_end(args);
+	return -EINVAL;
+}

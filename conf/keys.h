@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table of all keys of the configuration, and the text form of their values. Private to conf/:
+ * the file, the environment, the flags, `check` and `--help` all read this one table.
+ */
+#pragma once
+
+#include "conf/conf.h"
+
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+enum key_type {
+	KEY_SECTION,   /* a mapping of keys; its members follow in the table */
+	KEY_IGNORED,   /* belongs to Kuma's proxy: accepted whole, never looked at */
+	KEY_BOOL,      /* true or false */
+	KEY_TEXT,      /* UTF-8 without control characters */
+	KEY_NUMBER,    /* min..max, decimal */
+	KEY_MARK,      /* min..max, decimal or 0x and hexadecimal */
+	KEY_DURATION,  /* min..max in ms; `1m30s` */
+	KEY_SIZE,      /* min..max in octets; `64MiB` or plain octets */
+	KEY_CHOICE,    /* index of a word in `argument`, which lists them as `a|b|c` */
+	KEY_ENDPOINT,  /* at most one; `min` is the default port, 0: the text has one */
+	KEY_ENDPOINTS, /* a list of up to CONF_SERVERS_MAX; `min` as above */
+	KEY_ZONES,     /* a list of up to CONF_ZONES_MAX domain names */
+};
+
+struct key {
+	const char *path; /* in the file, with dots */
+	const char *flag; /* without `--`; NULL: none */
+	enum key_type type;
+	size_t offset; /* of its member in struct conf */
+	size_t size;   /* of that member */
+	uint64_t min;
+	uint64_t max;
+	const char *argument;    /* name of the value in the help; for a choice all its words */
+	const char *initial;     /* the default as text; lists with commas */
+	const char *environment; /* Kuma's variable that sets it too, or NULL */
+	const char *help;
+};
+
+extern const struct key conf_keys[];
+
+/** The sections come before their members; a key's index is below this. */
+enum { KEYS_MAX = 64 };
+extern const unsigned conf_keys_count;
+
+/** @return the key of that path, or NULL */
+const struct key *key_find(const char *path);
+
+/** Empty a list. */
+void key_clear(const struct key *key, struct conf *conf);
+
+/**
+ * Append what `text` lists with commas to a list; an element that is there already stays once.
+ * Any other type is set.
+ *
+ * @return 0; -EINVAL if an element is none of the type, or there are too many
+ */
+int key_add(const struct key *key, struct conf *conf, const char *text)
+	__attribute__((warn_unused_result));
+
+/** Set a key from its text, lists as a whole. @return 0; -EINVAL: see key_expected */
+int key_set(const struct key *key, struct conf *conf, const char *text)
+	__attribute__((warn_unused_result));
+
+/** Write the end of a sentence `expected …`. */
+void key_expected(const struct key *key, char *text, size_t size);
+
+/** Write a key's value in YAML's flow style. */
+void key_print(const struct key *key, const struct conf *conf, FILE *out);
+
+/** Write `text` between `quotes`, escaped and cut at some 60 octets. @return `out` */
+const char *key_quote(char *out, size_t size, const char *text, const char *quotes);
+
+/** Set the error's text. @return -EINVAL */
+int conf_fail(struct conf_error *error, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));

@@ -1,0 +1,594 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Values and their text: what the file, the environment and the flags may say, and what is printed
+ * of it. Whatever key_print writes, key_set and key_add read back into the same.
+ */
+#include "conf/keys.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+/* Units in falling order. */
+struct unit {
+	const char *name;
+	uint64_t factor;
+};
+static const struct unit durations[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+static const struct unit sizes[] = {{"GiB", GIB}, {"MiB", MIB}, {"KiB", KIB}, {"", 1}};
+enum { UNITS = 4 };
+
+static char *member(const struct key *key, struct conf *conf)
+{
+	return (char *)conf + key->offset;
+}
+
+static const char *member_const(const struct key *key, const struct conf *conf)
+{
+	return (const char *)conf + key->offset;
+}
+
+static void put_integer(char *at, size_t size, uint64_t value)
+{
+	uint16_t value16 = (uint16_t)value;
+	uint32_t value32 = (uint32_t)value;
+
+	if (size == sizeof value16) {
+		memcpy(at, &value16, size);
+	} else if (size == sizeof value32) {
+		memcpy(at, &value32, size);
+	} else {
+		memcpy(at, &value, sizeof value);
+	}
+}
+
+static uint64_t get_integer(const char *at, size_t size)
+{
+	uint16_t value16;
+	uint32_t value32;
+	uint64_t value;
+
+	if (size == sizeof value16) {
+		memcpy(&value16, at, sizeof value16);
+		return value16;
+	}
+	if (size == sizeof value32) {
+		memcpy(&value32, at, sizeof value32);
+		return value32;
+	}
+	memcpy(&value, at, sizeof value);
+	return value;
+}
+
+/* The next code point of a text that does not end here; negative where it is not UTF-8. */
+static int32_t utf8_next(const char **text)
+{
+	static const int32_t least[] = {0, 0x80, 0x800, 0x10000};
+	unsigned char c = (unsigned char)*(*text)++;
+	unsigned more = c < 0xc0 ? 0 : c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+	int32_t code = more ? c & (0x3f >> more) : c;
+
+	if ((c >= 0x80 && c < 0xc0) || c >= 0xf8) {
+		return -1;
+	}
+	for (unsigned i = 0; i < more; i++) {
+		if (((unsigned char)**text & 0xc0) != 0x80) {
+			return -1;
+		}
+		code = code << 6 | (*(*text)++ & 0x3f);
+	}
+	if (code < least[more] || code > 0x10ffff || (code >= 0xd800 && code <= 0xdfff)) {
+		return -1;
+	}
+	return code;
+}
+
+/* UTF-8 without control characters: what a log line and a YAML document can hold. */
+static bool text_is_clean(const char *text)
+{
+	while (*text) {
+		int32_t code = utf8_next(&text);
+
+		if (code < 0x20 || (code >= 0x7f && code < 0xa0)) {
+			return false;
+		}
+	}
+	return true;
+}
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
+
+/* ASCII, case ignored: `text` is exactly the `len` octets of `word`. */
+static bool is_word(const char *text, const char *word, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < len && text[i]; i++) {
+		if (lower(text[i]) != word[i]) {
+			return false;
+		}
+	}
+	return i == len && text[i] == '\0';
+}
+
+/* Digits without leading zeros (YAML 1.1 reads those as octal); stops behind the last one. */
+static int read_digits(const char **text, uint64_t *value)
+{
+	const char *first = *text;
+	uint64_t number = 0;
+
+	for (; **text >= '0' && **text <= '9'; (*text)++) {
+		if (number > (UINT64_MAX - 9) / 10) {
+			return -EINVAL;
+		}
+		number = number * 10 + (uint64_t)(**text - '0');
+	}
+	*value = number;
+	return *text == first || (*first == '0' && *text - first > 1) ? -EINVAL : 0;
+}
+
+static int read_number(const char *text, uint64_t *value)
+{
+	return read_digits(&text, value) < 0 || *text ? -EINVAL : 0;
+}
+
+static int read_mark(const char *text, uint64_t *value)
+{
+	uint64_t number = 0;
+	int digits = 0;
+
+	if (text[0] != '0' || lower(text[1]) != 'x') {
+		return read_number(text, value);
+	}
+	for (text += 2; *text; text++, digits++) {
+		char c = lower(*text);
+
+		if (digits == 8 || ((c < '0' || c > '9') && (c < 'a' || c > 'f'))) {
+			return -EINVAL;
+		}
+		number = number << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+	}
+	*value = number;
+	return digits ? 0 : -EINVAL;
+}
+
+/* The unit that `text` begins with, at or after `unit`; UNITS where there is none. */
+static unsigned read_unit(const char **text, const struct unit units[UNITS], unsigned unit)
+{
+	size_t len = 0;
+
+	while ((*text)[len] && ((*text)[len] < '0' || (*text)[len] > '9')) {
+		len++;
+	}
+	for (; unit < UNITS; unit++) {
+		if (strlen(units[unit].name) == len && strncmp(*text, units[unit].name, len) == 0) {
+			*text += len;
+			break;
+		}
+	}
+	return unit;
+}
+
+/* `1m30s`: numbers with units, each unit smaller than the one before. */
+static int read_units(const char *text, const struct unit units[UNITS], uint64_t *value)
+{
+	uint64_t total = 0;
+	unsigned unit = 0;
+
+	do {
+		uint64_t number;
+
+		if (read_digits(&text, &number) < 0) {
+			return -EINVAL;
+		}
+		unit = read_unit(&text, units, unit);
+		if (unit == UNITS || number > UINT32_MAX) {
+			return -EINVAL;
+		}
+		total += number * units[unit++].factor;
+	} while (*text);
+	*value = total;
+	return 0;
+}
+
+/* The number and the largest unit that divides it. */
+static const char *format_units(
+	uint64_t value, const struct unit units[UNITS], char *text, size_t size)
+{
+	unsigned unit = 0;
+
+	while (unit < UNITS - 1 && value % units[unit].factor) {
+		unit++;
+	}
+	snprintf(text, size, "%" PRIu64 "%s", value / units[unit].factor, units[unit].name);
+	return text;
+}
+
+static int set_integer(const struct key *key, struct conf *conf, const char *text)
+{
+	uint64_t value = 0;
+	int rc;
+
+	if (key->type == KEY_DURATION) {
+		rc = read_units(text, durations, &value);
+	} else if (key->type == KEY_SIZE) {
+		rc = read_units(text, sizes, &value);
+	} else if (key->type == KEY_MARK) {
+		rc = read_mark(text, &value);
+	} else {
+		rc = read_number(text, &value);
+	}
+	if (rc < 0 || value < key->min || value > key->max) {
+		return -EINVAL;
+	}
+	put_integer(member(key, conf), key->size, value);
+	return 0;
+}
+
+static int set_bool(const struct key *key, struct conf *conf, const char *text)
+{
+	bool value = is_word(text, "true", 4);
+
+	if (!value && !is_word(text, "false", 5)) {
+		return -EINVAL;
+	}
+	memcpy(member(key, conf), &value, sizeof value);
+	return 0;
+}
+
+static int set_choice(const struct key *key, struct conf *conf, const char *text)
+{
+	const char *word = key->argument;
+
+	for (uint64_t i = 0; *word; i++) {
+		size_t len = strcspn(word, "|");
+
+		if (is_word(text, word, len)) {
+			put_integer(member(key, conf), key->size, i);
+			return 0;
+		}
+		word += len + (word[len] == '|');
+	}
+	return -EINVAL;
+}
+
+static int set_text(const struct key *key, struct conf *conf, const char *text)
+{
+	size_t len = strlen(text);
+
+	if (len >= key->size) {
+		return -EINVAL;
+	}
+	memset(member(key, conf), 0, key->size);
+	memcpy(member(key, conf), text, len);
+	if (key->offset == offsetof(struct conf, admin_socket)) {
+		conf->admin_socket_given = true;
+	}
+	return 0;
+}
+
+static int set_endpoint(const struct key *key, struct conf *conf, const char *text)
+{
+	struct endpoint e;
+
+	memset(&e, 0, sizeof e);
+	if (*text && endpoint_parse(&e, text, (uint16_t)key->min) < 0) {
+		return -EINVAL;
+	}
+	memcpy(member(key, conf), &e, sizeof e);
+	return 0;
+}
+
+static int add_endpoint(const struct key *key, struct endpoint_list *list, const char *text)
+{
+	struct endpoint e;
+
+	if (endpoint_parse(&e, text, (uint16_t)key->min) < 0) {
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < list->count; i++) {
+		if (endpoint_equal(&list->item[i], &e)) {
+			return 0;
+		}
+	}
+	if (list->count == CONF_SERVERS_MAX) {
+		return -EINVAL;
+	}
+	list->item[list->count++] = e;
+	return 0;
+}
+
+/* RFC 1035 §2.3.4: labels of 1..63 octets. Escapes have no place in a zone of a mesh. */
+static bool is_domain_name(const char *name)
+{
+	size_t label = 0;
+
+	for (; *name; name++) {
+		char c = *name;
+
+		if (c == '.' && label > 0) {
+			label = 0;
+		} else if (((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' ||
+				   c == '_') &&
+			   label < 63) {
+			label++;
+		} else {
+			return false;
+		}
+	}
+	return label > 0;
+}
+
+static int add_zone(struct conf_zones *zones, const char *text)
+{
+	char name[256] = "";
+	size_t len = strlen(text);
+
+	if (len > 0 && text[len - 1] == '.') {
+		len--;
+	}
+	if (len > 253) {
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < len; i++) {
+		name[i] = lower(text[i]);
+	}
+	if (!is_domain_name(name)) {
+		return -EINVAL;
+	}
+	for (unsigned i = 0; i < zones->count; i++) {
+		if (strcmp(zones->item[i], name) == 0) {
+			return 0;
+		}
+	}
+	if (zones->count == CONF_ZONES_MAX) {
+		return -EINVAL;
+	}
+	memcpy(zones->item[zones->count++], name, sizeof name);
+	return 0;
+}
+
+static int add_element(const struct key *key, struct conf *conf, const char *text)
+{
+	void *list = member(key, conf);
+
+	return key->type == KEY_ZONES ? add_zone(list, text) : add_endpoint(key, list, text);
+}
+
+/* Split at commas, without the spaces around them. */
+static int add_elements(const struct key *key, struct conf *conf, const char *text)
+{
+	char element[300];
+
+	for (;;) {
+		size_t len;
+		size_t used;
+
+		text += strspn(text, " ");
+		len = strcspn(text, ",");
+		for (used = len; used > 0 && text[used - 1] == ' '; used--) {
+		}
+		if (used >= sizeof element) {
+			return -EINVAL;
+		}
+		memcpy(element, text, used);
+		element[used] = '\0';
+		if (add_element(key, conf, element) < 0) {
+			return -EINVAL;
+		}
+		if (text[len] == '\0') {
+			return 0;
+		}
+		text += len + 1;
+	}
+}
+
+static bool is_list(const struct key *key)
+{
+	return key->type == KEY_ENDPOINTS || key->type == KEY_ZONES;
+}
+
+void key_clear(const struct key *key, struct conf *conf)
+{
+	if (is_list(key)) {
+		memset(member(key, conf), 0, key->size);
+	}
+}
+
+int key_add(const struct key *key, struct conf *conf, const char *text)
+{
+	if (!text_is_clean(text)) {
+		return -EINVAL;
+	}
+	switch (key->type) {
+	case KEY_BOOL:
+		return set_bool(key, conf, text);
+	case KEY_TEXT:
+		return set_text(key, conf, text);
+	case KEY_CHOICE:
+		return set_choice(key, conf, text);
+	case KEY_ENDPOINT:
+		return set_endpoint(key, conf, text);
+	case KEY_ENDPOINTS:
+	case KEY_ZONES:
+		return add_elements(key, conf, text);
+	case KEY_SECTION:
+	case KEY_IGNORED:
+		return -EINVAL;
+	default:
+		return set_integer(key, conf, text);
+	}
+}
+
+int key_set(const struct key *key, struct conf *conf, const char *text)
+{
+	key_clear(key, conf);
+	return is_list(key) && text[strspn(text, " ")] == '\0' ? 0 : key_add(key, conf, text);
+}
+
+/* The words of a choice, with commas. */
+static void expected_choice(const struct key *key, char *text, size_t size)
+{
+	size_t len = (size_t)snprintf(text, size, "one of ");
+
+	for (const char *c = key->argument; *c && len + 3 < size; c++) {
+		len += (size_t)snprintf(text + len, size - len, *c == '|' ? ", " : "%c", *c);
+	}
+}
+
+void key_expected(const struct key *key, char *text, size_t size)
+{
+	char min[32];
+	char max[32];
+
+	switch (key->type) {
+	case KEY_BOOL:
+		snprintf(text, size, "true or false");
+		break;
+	case KEY_TEXT:
+		snprintf(text, size, "up to %zu octets of UTF-8 without control characters",
+			key->size - 1);
+		break;
+	case KEY_NUMBER:
+		snprintf(text, size, "a number from %" PRIu64 " to %" PRIu64, key->min, key->max);
+		break;
+	case KEY_MARK:
+		snprintf(text, size, "a number from %" PRIu64 " to 0x%" PRIx64, key->min, key->max);
+		break;
+	case KEY_DURATION:
+		snprintf(text, size, "a duration from %s to %s, such as 1m30s",
+			format_units(key->min, durations, min, sizeof min),
+			format_units(key->max, durations, max, sizeof max));
+		break;
+	case KEY_SIZE:
+		snprintf(text, size, "a size from %s to %s, such as 64KiB",
+			format_units(key->min, sizes, min, sizeof min),
+			format_units(key->max, sizes, max, sizeof max));
+		break;
+	case KEY_CHOICE:
+		expected_choice(key, text, size);
+		break;
+	case KEY_ENDPOINT:
+		snprintf(text, size, "%s", key->argument);
+		break;
+	case KEY_ENDPOINTS:
+		snprintf(text, size, "%s, at most %d of them", key->argument, CONF_SERVERS_MAX);
+		break;
+	case KEY_ZONES:
+		snprintf(text, size,
+			"domain names of letters, digits, hyphens and underscores, at most %d of "
+			"them",
+			CONF_ZONES_MAX);
+		break;
+	default:
+		snprintf(text, size, "a mapping");
+	}
+}
+
+/* YAML's double-quoted style (YAML 1.2 §5.7), in ASCII alone. */
+static void print_quoted(const char *text, FILE *out)
+{
+	putc('"', out);
+	while (*text) {
+		int32_t code = utf8_next(&text);
+
+		if (code == '"' || code == '\\') {
+			fprintf(out, "\\%c", (int)code);
+		} else if (code >= 0x20 && code < 0x7f) {
+			putc((int)code, out);
+		} else {
+			fprintf(out, "\\U%08" PRIX32, (uint32_t)(code < 0 ? 0xfffd : code));
+		}
+	}
+	putc('"', out);
+}
+
+static void print_endpoints(const struct endpoint_list *list, FILE *out)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+
+	putc('[', out);
+	for (unsigned i = 0; i < list->count; i++) {
+		fputs(i ? ", " : "", out);
+		print_quoted(endpoint_format(&list->item[i], text), out);
+	}
+	putc(']', out);
+}
+
+static void print_zones(const struct conf_zones *zones, FILE *out)
+{
+	putc('[', out);
+	for (unsigned i = 0; i < zones->count; i++) {
+		fputs(i ? ", " : "", out);
+		print_quoted(zones->item[i], out);
+	}
+	putc(']', out);
+}
+
+static void print_endpoint(const struct endpoint *e, FILE *out)
+{
+	char text[ENDPOINT_TEXT_SIZE];
+
+	print_quoted(e->len ? endpoint_format(e, text) : "", out);
+}
+
+static void print_choice(const struct key *key, uint64_t value, FILE *out)
+{
+	const char *word = key->argument;
+
+	for (; value > 0; value--) {
+		word += strcspn(word, "|") + 1;
+	}
+	fprintf(out, "%.*s", (int)strcspn(word, "|"), word);
+}
+
+static void print_integer(const struct key *key, uint64_t value, FILE *out)
+{
+	char text[32];
+
+	switch (key->type) {
+	case KEY_DURATION:
+		fputs(format_units(value, durations, text, sizeof text), out);
+		break;
+	case KEY_SIZE:
+		fputs(format_units(value, sizes, text, sizeof text), out);
+		break;
+	case KEY_CHOICE:
+		print_choice(key, value, out);
+		break;
+	case KEY_MARK:
+		fprintf(out, "0x%" PRIx64, value);
+		break;
+	default:
+		fprintf(out, "%" PRIu64, value);
+	}
+}
+
+void key_print(const struct key *key, const struct conf *conf, FILE *out)
+{
+	const void *at = member_const(key, conf);
+
+	switch (key->type) {
+	case KEY_BOOL:
+		fputs(*(const bool *)at ? "true" : "false", out);
+		break;
+	case KEY_TEXT:
+		print_quoted(at, out);
+		break;
+	case KEY_ENDPOINT:
+		print_endpoint(at, out);
+		break;
+	case KEY_ENDPOINTS:
+		print_endpoints(at, out);
+		break;
+	case KEY_ZONES:
+		print_zones(at, out);
+		break;
+	default:
+		print_integer(key, get_integer(at, key->size), out);
+	}
+}
