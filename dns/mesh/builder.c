@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The table, made: entries appended to the arena, their names and ancestors put into the index,
+ * in the end the way back from addresses to names. Addresses of a name that comes again are kept
+ * aside, because an entry cannot grow; if there were any, the table is made once more.
+ */
+#include "dns/mesh/layout.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum {
+	SLOT_BITS_MIN = 9,
+	SLOT_BITS_MAX = 30,
+	NEW_SLOTS_MAX = 128,  /* of one name: itself and its ancestors */
+	ADDRESSES_MAX = 4096, /* of a family; no message of 65,535 octets could carry more */
+	FEW = 16,             /* addresses that are compared one by one */
+	SEEN_BITS = 13,       /* twice ADDRESSES_MAX */
+	LABELS_MAX = 64
+};
+
+/* An address of a name that was there before; united with it in the end. */
+struct extra {
+	uint32_t name;
+	uint32_t order;
+	struct address address;
+};
+
+struct table_builder {
+	struct table *table;
+	size_t limit;
+	size_t arena_size;
+	struct extra *extras;
+	size_t extra_count;
+	size_t extra_size;
+	uint16_t *seen; /* set of addresses of one record, by index from 1 */
+};
+
+struct table_builder *table_builder_new(uint64_t seed, size_t limit)
+{
+	struct table_builder *builder = calloc(1, sizeof *builder);
+	struct table *table = calloc(1, sizeof *table);
+	struct slot *slots = calloc((size_t)1 << SLOT_BITS_MIN, sizeof *slots);
+	uint8_t *arena = calloc(1, DNAME_MAX);
+	if (!builder || !table || !slots || !arena) {
+		free(arena);
+		free(slots);
+		free(table);
+		free(builder);
+		return NULL;
+	}
+	atomic_init(&table->references, 1);
+	table->seed = seed;
+	table->slots = slots;
+	table->slot_bits = SLOT_BITS_MIN;
+	table->arena = arena;
+	builder->arena_size = DNAME_MAX;
+	builder->table = table;
+	builder->limit = limit;
+	return builder;
+}
+
+/* Whether the finished table may grow by `more` octets. An address that is still to be found
+ * backwards counts 4 octets in `pairs` and at most 4 in `bucket_ends`. */
+static bool within_limit(const struct table_builder *builder, size_t more)
+{
+	size_t pending = builder->table->pair_count * (size_t)8 +
+			 builder->extra_count * sizeof(struct extra);
+	size_t held = sizeof(struct table) + builder->table->arena_len + DNAME_MAX +
+		      slots_octets(builder->table) + builder->table->label_octets + pending;
+	return held <= builder->limit && more <= builder->limit - held;
+}
+
+/* Room for `len` more octets in the arena, and for comparing names at its end. */
+static int arena_reserve(struct table_builder *builder, size_t len)
+{
+	struct table *table = builder->table;
+	size_t need = table->arena_len + len + DNAME_MAX;
+	if (need <= builder->arena_size) {
+		return 0;
+	}
+	if (need > UINT32_MAX) {
+		return -E2BIG; /* places in the arena are 32 bits wide */
+	}
+	size_t size = need + need / 2;
+	uint8_t *arena = realloc(table->arena, size);
+	if (!arena) {
+		return -ENOMEM;
+	}
+	table->arena = arena;
+	builder->arena_size = size;
+	return 0;
+}
+
+/* Move every slot into an index of twice the size. Slots come in the order of their positions. */
+static int slots_grow(struct table_builder *builder)
+{
+	struct table *table = builder->table;
+	if (table->slot_bits == SLOT_BITS_MAX || !within_limit(builder, slots_octets(table))) {
+		return -E2BIG;
+	}
+	unsigned bits = table->slot_bits + 1;
+	size_t mask = ((size_t)1 << bits) - 1;
+	struct slot *slots = calloc(mask + 1, sizeof *slots);
+	if (!slots) {
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i <= mask / 2; i++) {
+		struct slot slot = table->slots[i];
+		size_t to = slot.tag >> (32 - bits);
+		while (slot.name != 0 && slots[to].name != 0) {
+			to = (to + 1) & mask;
+		}
+		if (slot.name != 0) {
+			slots[to] = slot;
+		}
+	}
+	free(table->slots);
+	table->slots = slots;
+	table->slot_bits = bits;
+	return 0;
+}
+
+static void slot_fill(struct table *table, struct slot *slot, uint32_t tag, size_t name)
+{
+	if (slot->name == 0) {
+		table->slots_used++;
+	}
+	*slot = (struct slot){.tag = tag, .name = (uint32_t)name};
+	if (is_wildcard(table->arena + name)) {
+		table->wildcards = true;
+	}
+}
+
+/* Every name has its ancestors in the index, so that the first one found ends the way up. */
+static void ancestors_add(struct table *table, size_t name)
+{
+	size_t left = entry_name_len(table, name);
+	while (left > 1) {
+		size_t label = (size_t)1 + table->arena[name];
+		name += label;
+		left -= label;
+		uint32_t tag = name_tag(table, table->arena + name, left);
+		struct slot *slot = slot_find(table, table->arena + name, left, tag);
+		if (slot->name != 0) {
+			return;
+		}
+		slot_fill(table, slot, tag, name);
+	}
+}
+
+/* Whether the address was met before among the `count` at `list`; if not it is remembered as the
+ * next one. */
+static bool seen_before(struct table_builder *builder, const uint8_t *list, size_t count,
+	const uint8_t *octets, size_t len)
+{
+	size_t mask = ((size_t)1 << SEEN_BITS) - 1;
+	size_t i = (size_t)hash(builder->table, octets, len) & mask;
+	for (; builder->seen[i] != 0; i = (i + 1) & mask) {
+		if (memcmp(list + (builder->seen[i] - (size_t)1) * len, octets, len) == 0) {
+			return true;
+		}
+	}
+	builder->seen[i] = (uint16_t)(count + 1);
+	return false;
+}
+
+static int seen_clear(struct table_builder *builder)
+{
+	size_t size = sizeof *builder->seen << SEEN_BITS;
+	if (!builder->seen) {
+		builder->seen = malloc(size);
+	}
+	if (!builder->seen) {
+		return -ENOMEM;
+	}
+	memset(builder->seen, 0, size);
+	return 0;
+}
+
+/* Append the addresses of `len` octets, each once, in their order. */
+static int family_append(struct table_builder *builder, const struct address *addresses,
+	size_t count, size_t len, uint16_t *kept)
+{
+	struct table *table = builder->table;
+	size_t start = table->arena_len;
+	bool few = count <= FEW;
+	int rc = few ? 0 : seen_clear(builder);
+	*kept = 0;
+	for (size_t i = 0; rc == 0 && i < count && *kept < ADDRESSES_MAX; i++) {
+		const uint8_t *octets = addresses[i].octets;
+		const uint8_t *list = table->arena + start;
+		if (addresses[i].len != len ||
+			(few ? list_has(list, *kept, octets, len)
+			     : seen_before(builder, list, *kept, octets, len))) {
+			continue;
+		}
+		rc = arena_reserve(builder, len);
+		if (rc == 0) {
+			memcpy(table->arena + table->arena_len, octets, len);
+			table->arena_len += len;
+			++*kept;
+		}
+	}
+	return rc;
+}
+
+/* Append an entry; its name is at `*name` then. */
+static int entry_append(struct table_builder *builder, const struct dname *owner,
+	const struct address *addresses, size_t count, size_t *name)
+{
+	struct table *table = builder->table;
+	size_t header = table->arena_len;
+	int rc = arena_reserve(builder, (size_t)HEADER_LEN + owner->len);
+	if (rc < 0) {
+		return rc;
+	}
+	*name = header + HEADER_LEN;
+	table->arena[*name - 1] = owner->len;
+	memcpy(table->arena + *name, owner->octets, owner->len);
+	table->arena_len = *name + owner->len;
+
+	uint16_t kept[2] = {0};
+	rc = family_append(builder, addresses, count, 4, &kept[0]);
+	if (rc == 0) {
+		rc = family_append(builder, addresses, count, 16, &kept[1]);
+	}
+	memcpy(table->arena + header, kept, sizeof kept);
+	if (!is_wildcard(owner->octets)) {
+		table->pair_count += (uint32_t)kept[0] + kept[1];
+	}
+	return rc;
+}
+
+static int extras_add(
+	struct table_builder *builder, uint32_t name, const struct address *addresses, size_t count)
+{
+	size_t need = builder->extra_count + count;
+	if (need > UINT32_MAX || !within_limit(builder, count * sizeof(struct extra))) {
+		return -E2BIG;
+	}
+	if (need > builder->extra_size) {
+		size_t size = need + need / 2;
+		struct extra *extras = realloc(builder->extras, size * sizeof *extras);
+		if (!extras) {
+			return -ENOMEM;
+		}
+		builder->extras = extras;
+		builder->extra_size = size;
+	}
+	for (size_t i = 0; i < count; i++) {
+		size_t order = builder->extra_count++;
+		builder->extras[order] = (struct extra){
+			.name = name, .order = (uint32_t)order, .address = addresses[i]};
+	}
+	return 0;
+}
+
+int table_builder_add(struct table_builder *builder, const struct dname *name,
+	const struct address *addresses, size_t count)
+{
+	struct table *table = builder->table;
+	size_t slots = (size_t)1 << table->slot_bits;
+	if (table->slots_used + NEW_SLOTS_MAX > slots / 4 * 3) {
+		int rc = slots_grow(builder);
+		if (rc < 0) {
+			return rc;
+		}
+	}
+	uint32_t tag = name_tag(table, name->octets, name->len);
+	struct slot *slot = slot_find(table, name->octets, name->len, tag);
+	if (slot->name != 0 && (slot->tag & RECORD) != 0) {
+		return extras_add(builder, slot->name, addresses, count);
+	}
+	size_t place;
+	int rc = entry_append(builder, name, addresses, count, &place);
+	if (rc < 0) {
+		return rc;
+	}
+	slot_fill(table, slot, tag | RECORD, place);
+	table->count++;
+	ancestors_add(table, place);
+	return within_limit(builder, 0) ? 0 : -E2BIG;
+}
+
+void table_builder_skip(struct table_builder *builder)
+{
+	builder->table->skipped++;
+}
+
+int table_builder_label(struct table_builder *builder, const char *name, const char *value)
+{
+	struct table *table = builder->table;
+	size_t name_size = strlen(name) + 1;
+	size_t value_size = strlen(value) + 1;
+	size_t octets = name_size + value_size + sizeof *table->labels;
+	if (table->label_count == LABELS_MAX || !within_limit(builder, octets)) {
+		return -E2BIG;
+	}
+	if (!table->labels) {
+		table->labels = calloc(LABELS_MAX, sizeof *table->labels);
+	}
+	char *text = malloc(name_size + value_size);
+	if (!table->labels || !text) {
+		free(text);
+		return -ENOMEM;
+	}
+	memcpy(text, name, name_size);
+	memcpy(text + name_size, value, value_size);
+	table->labels[table->label_count++] =
+		(struct table_label){.name = text, .value = text + name_size};
+	table->label_octets += octets;
+	return 0;
+}
+
+static int extra_compare(const void *left, const void *right)
+{
+	const struct extra *a = left;
+	const struct extra *b = right;
+	if (a->name != b->name) {
+		return a->name < b->name ? -1 : 1;
+	}
+	return a->order < b->order ? -1 : 1; /* the order is never the same */
+}
+
+/* Put the addresses of an entry and its extras into `list`, which has room for all of them. */
+static size_t addresses_gather(const struct table *table, size_t name, const struct extra *extras,
+	size_t extra_count, struct address *list)
+{
+	struct table_addresses own = entry_addresses(table, name);
+	size_t count = 0;
+	for (size_t i = 0; i < own.a_count; i++) {
+		list[count].len = 4;
+		memcpy(list[count++].octets, own.a + i * 4, 4);
+	}
+	for (size_t i = 0; i < own.aaaa_count; i++) {
+		list[count].len = 16;
+		memcpy(list[count++].octets, own.aaaa + i * 16, 16);
+	}
+	for (size_t i = 0; i < extra_count; i++) {
+		list[count++] = extras[i].address;
+	}
+	return count;
+}
+
+/* Add every entry of `from` and its extras, sorted, to `to`. */
+static int entries_unite(struct table_builder *to, const struct table_builder *from)
+{
+	struct address *list =
+		malloc((2 * (size_t)ADDRESSES_MAX + from->extra_count) * sizeof *list);
+	if (!list) {
+		return -ENOMEM;
+	}
+	int rc = 0;
+	size_t first = 0;
+	for (size_t name = HEADER_LEN; rc == 0 && entry_exists(from->table, name);
+		name = entry_after(from->table, name)) {
+		size_t last = first;
+		while (last < from->extra_count && from->extras[last].name == name) {
+			last++;
+		}
+		size_t count = addresses_gather(
+			from->table, name, from->extras + first, last - first, list);
+		struct dname owner = {.len = entry_name_len(from->table, name)};
+		memcpy(owner.octets, from->table->arena + name, owner.len);
+		rc = table_builder_add(to, &owner, list, count);
+		first = last;
+	}
+	free(list);
+	return rc;
+}
+
+/* Give every name that came twice all of its addresses: the table is built once more. */
+static int extras_merge(struct table_builder *builder)
+{
+	if (builder->extra_count == 0) {
+		return 0;
+	}
+	qsort(builder->extras, builder->extra_count, sizeof *builder->extras, extra_compare);
+	/* The limit was kept with the extras counted, and they take more than what they become. */
+	struct table_builder *united = table_builder_new(builder->table->seed, SIZE_MAX);
+	if (!united) {
+		return -ENOMEM;
+	}
+	int rc = entries_unite(united, builder);
+	if (rc == 0) {
+		struct table *old = builder->table;
+		struct table *new = united->table;
+		new->skipped = old->skipped;
+		new->labels = old->labels;
+		new->label_count = old->label_count;
+		new->label_octets = old->label_octets;
+		old->labels = NULL;
+		old->label_count = 0;
+		builder->table = new;
+		builder->arena_size = united->arena_size;
+		united->table = old;
+	}
+	table_builder_free(united);
+	return rc;
+}
+
+/* Call for each address of each name that is no wildcard: count them (`pairs` NULL) or place them.
+ */
+static void pairs_walk(struct table *table, uint32_t *pairs)
+{
+	for (size_t name = HEADER_LEN; entry_exists(table, name); name = entry_after(table, name)) {
+		if (is_wildcard(table->arena + name)) {
+			continue;
+		}
+		struct table_addresses all = entry_addresses(table, name);
+		for (size_t i = 0; i < (size_t)all.a_count + all.aaaa_count; i++) {
+			size_t bucket =
+				i < all.a_count
+					? bucket_of(table, all.a + 4 * i, 4)
+					: bucket_of(table, all.aaaa + 16 * (i - all.a_count), 16);
+			uint32_t at = table->bucket_ends[bucket]++;
+			if (pairs) {
+				pairs[at] = (uint32_t)name;
+			}
+		}
+	}
+}
+
+/* Sort the pairs of address and name into buckets by counting; `bucket_ends` holds the counts, then
+ * the beginnings, and after the second walk the ends. */
+static int reverse_build(struct table *table)
+{
+	if (table->pair_count == 0) {
+		return 0;
+	}
+	table->bucket_bits = 1;
+	while ((size_t)2 << table->bucket_bits <= table->pair_count) {
+		table->bucket_bits++;
+	}
+	size_t buckets = (size_t)1 << table->bucket_bits;
+	table->bucket_ends = calloc(buckets, sizeof *table->bucket_ends);
+	table->pairs = malloc(table->pair_count * sizeof *table->pairs);
+	if (!table->bucket_ends || !table->pairs) {
+		return -ENOMEM;
+	}
+	pairs_walk(table, NULL);
+	uint32_t begin = 0;
+	for (size_t i = 0; i < buckets; i++) {
+		uint32_t count = table->bucket_ends[i];
+		table->bucket_ends[i] = begin;
+		begin += count;
+	}
+	pairs_walk(table, table->pairs);
+	return 0;
+}
+
+static void arena_shrink(struct table *table)
+{
+	memset(table->arena + table->arena_len, 0, DNAME_MAX);
+	uint8_t *arena = realloc(table->arena, table->arena_len + DNAME_MAX);
+	if (arena) {
+		table->arena = arena;
+	}
+}
+
+struct table *table_builder_finish(struct table_builder *builder, uint32_t ttl)
+{
+	struct table *table = NULL;
+	if (extras_merge(builder) == 0 && reverse_build(builder->table) == 0) {
+		table = builder->table;
+		builder->table = NULL;
+		arena_shrink(table);
+		table->ttl = ttl;
+	}
+	table_builder_free(builder);
+	return table;
+}
+
+void table_builder_free(struct table_builder *builder)
+{
+	if (builder) {
+		table_unref(builder->table);
+		free(builder->extras);
+		free(builder->seen);
+		free(builder);
+	}
+}

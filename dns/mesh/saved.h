@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The last good document on disk, for the time after a start until a source speaks.
+ */
+#pragma once
+
+#include "dns/wire/cursor.h"
+
+/** A document that was read back. */
+struct saved {
+	uint8_t *octets;      /* the file, owned */
+	struct span document; /* part of it */
+	char problem[128];    /* why it could not be read */
+};
+
+/**
+ * Read what saved_write wrote, and nothing else.
+ *
+ * @param[out] saved      to be freed; `problem` is set where an error is returned
+ * @param      directory  the state directory; the file in it is `table.saved`
+ * @param      size_max   octets of the document
+ * @return 0; -ENOENT if nothing was saved; -EBADMSG if it is damaged, cut, or of another program or
+ * version; -E2BIG beyond `size_max`; -ENOMEM; what open or read say
+ */
+int saved_read(struct saved *saved, const char *directory, size_t size_max)
+	__attribute__((warn_unused_result));
+
+/** Free what saved_read read. */
+void saved_free(struct saved *saved);
+
+/**
+ * Replace the saved document: a new file beside it, on disk before it takes the place of the old
+ * one, so that after a crash there is the one or the other. Mode 0600.
+ *
+ * @return 0; what the file system says
+ */
+int saved_write(const char *directory, struct span document) __attribute__((warn_unused_result));
