@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the daemon knows about itself, for operators. Plain data of the main thread: main.c fills it
+ * in, the admin socket reads it.
+ */
+#pragma once
+
+#include "conf/conf.h"
+#include "dns/mesh/mesh.h"
+#include "dns/resolve/servers.h"
+#include "dns/serve/worker.h"
+
+enum redirect_state {
+	REDIRECT_OFF,     /* not wanted: --no-redirect */
+	REDIRECT_WAITING, /* wanted, not yet installed */
+	REDIRECT_ACTIVE,
+	REDIRECT_FAILED
+};
+
+struct state {
+	const struct conf *conf;
+	const struct servers *servers;
+	struct worker **workers; /* conf->workers of them */
+	const struct mesh *mesh;
+	struct table *table; /* the one that was published last; NULL before */
+	bool listening;
+	enum redirect_state redirect;
+	char redirect_text[256]; /* what is captured, or why not */
+	int64_t started_ms;      /* CLOCK_MONOTONIC */
+	int64_t table_ready_ms;  /* CLOCK_MONOTONIC of the first table from a source; 0 before */
+};
+
+/**
+ * Whether queries are served: listening, a table loaded, rules in place. A saved table counts: it
+ * is better than none, and the remark says that it is old.
+ *
+ * @param[out] reason  one line: why not; where ready, a remark or empty
+ * @param      size    of `reason`, at least 1
+ */
+bool state_ready(const struct state *state, char *reason, size_t size);
+
+/** Whether the table that is served is the saved one, and no source has spoken yet. */
+bool state_table_old(const struct state *state);
+
+/** CLOCK_MONOTONIC in ms. */
+int64_t state_now_ms(void);

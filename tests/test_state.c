@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Tests of state.c. The mesh is a stand-in; a table is only asked whether it is there.
+ */
+#include "dns/admin/state.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+struct mesh {
+	struct mesh_status status;
+};
+
+const struct mesh_status *mesh_status(const struct mesh *mesh)
+{
+	return &mesh->status;
+}
+
+struct fixture {
+	struct mesh mesh;
+	struct state state;
+	char reason[512];
+};
+
+static struct fixture ready(void)
+{
+	static int table;
+	struct fixture f = {.mesh.status.source = MESH_SOCKET,
+		.state = {.listening = true,
+			.redirect = REDIRECT_ACTIVE,
+			.table = (struct table *)&table}};
+	return f;
+}
+
+static bool is_ready(struct fixture *f)
+{
+	f->state.mesh = &f->mesh;
+	return state_ready(&f->state, f->reason, sizeof(f->reason));
+}
+
+static void all_in_place_is_ready_without_a_word(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	assert_true(is_ready(&f));
+	assert_string_equal(f.reason, "");
+}
+
+static void without_redirection_wanted_it_is_ready(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	f.state.redirect = REDIRECT_OFF;
+	assert_true(is_ready(&f));
+}
+
+static void not_listening_is_not_ready(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	f.state.listening = false;
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason, "not listening yet");
+}
+
+static void without_a_table_it_is_not_ready_and_says_what_the_source_said(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	f.state.table = NULL;
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason, "no table yet");
+	snprintf(f.mesh.status.problem, sizeof(f.mesh.status.problem), "no such file");
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason, "no table yet: no such file");
+}
+
+static void before_the_mesh_is_open_it_is_not_ready(void **state)
+{
+	(void)state;
+	struct state s = {.listening = true};
+	char reason[64];
+	assert_false(state_ready(&s, reason, sizeof(reason)));
+	assert_string_equal(reason, "no table yet");
+}
+
+static void rules_that_are_not_in_place_make_it_not_ready(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	f.state.redirect = REDIRECT_WAITING;
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason, "redirection not installed yet");
+	f.state.redirect = REDIRECT_FAILED;
+	snprintf(f.state.redirect_text, sizeof(f.state.redirect_text), "no CAP_NET_ADMIN");
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason, "redirection failed: no CAP_NET_ADMIN");
+}
+
+static void a_saved_table_is_ready_and_marked_as_old(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	f.mesh.status.source = MESH_SAVED;
+	f.mesh.status.loaded_ms = state_now_ms() - 90500;
+	assert_true(is_ready(&f));
+	assert_true(state_table_old(&f.state));
+	assert_string_equal(f.reason, "table old: loaded from disk 90 s ago, source silent");
+}
+
+static void a_short_reason_is_cut_not_overrun(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	char reason[8] = "xxxxxxx";
+	f.state.listening = false;
+	assert_false(state_ready(&f.state, reason, sizeof(reason)));
+	assert_string_equal(reason, "not lis");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(all_in_place_is_ready_without_a_word),
+		cmocka_unit_test(without_redirection_wanted_it_is_ready),
+		cmocka_unit_test(not_listening_is_not_ready),
+		cmocka_unit_test(without_a_table_it_is_not_ready_and_says_what_the_source_said),
+		cmocka_unit_test(before_the_mesh_is_open_it_is_not_ready),
+		cmocka_unit_test(rules_that_are_not_in_place_make_it_not_ready),
+		cmocka_unit_test(a_saved_table_is_ready_and_marked_as_old),
+		cmocka_unit_test(a_short_reason_is_cut_not_overrun),
+	};
+	return cmocka_run_group_tests_name("state", tests, NULL, NULL);
+}
