@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pool of transactions and its index by question.
+ */
+#include "dns/resolve/transactions.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* RFC 4035 §3.2.2 and RFC 6840 §5.7: what these flags ask for differs in the answer. */
+static const uint16_t asking_flags = FLAG_RD | FLAG_AD | FLAG_CD;
+
+static uint64_t hash_of(const struct transactions *ts, const struct query *q)
+{
+	uint64_t what = (uint64_t)q->qtype << 48 | (uint64_t)q->qclass << 32 |
+			(uint64_t)(q->flags & asking_flags) << 8 | q->edns_do;
+	return XXH3_64bits_withSeed(q->qname.octets, q->qname.len, ts->seed ^ what);
+}
+
+static bool same_question(const struct asker *a, const struct query *q)
+{
+	if (a->question_len != q->question.len || a->edns_do != q->edns_do ||
+		((a->flags ^ q->flags) & asking_flags)) {
+		return false;
+	}
+	/* Lengths of labels are below 'A', so that folding leaves them alone. */
+	size_t name_len = q->question.len - 4;
+	for (size_t i = 0; i < name_len; i++) {
+		if (octet_folded(a->question[i]) != octet_folded(q->question.data[i])) {
+			return false;
+		}
+	}
+	return memcmp(a->question + name_len, q->question.data + name_len, 4) == 0;
+}
+
+struct transaction *transactions_find(
+	const struct transactions *transactions, const struct query *q)
+{
+	if (q->has_other) {
+		return NULL;
+	}
+	uint64_t hash = hash_of(transactions, q);
+	struct transaction *t = transactions->index[hash & transactions->mask];
+	while (t && (t->hash != hash || !same_question(&t->asker, q))) {
+		t = t->next;
+	}
+	return t;
+}
+
+static int keep_verbatim(struct transaction *t, const struct query *q)
+{
+	t->verbatim = malloc(q->message.len);
+	if (!t->verbatim) {
+		return -ENOMEM;
+	}
+	memcpy(t->verbatim, q->message.data, q->message.len);
+	t->verbatim_len = q->message.len;
+	return 0;
+}
+
+static struct transaction *take(struct transactions *ts)
+{
+	struct transaction *t = ts->unused;
+	if (t) {
+		ts->unused = t->next;
+	} else if (ts->used < ts->size) {
+		t = &ts->pool[ts->used++];
+	} else {
+		return NULL;
+	}
+	memset(t, 0, sizeof(*t));
+	link_init(&t->waiters);
+	link_init(&t->attempts);
+	link_init(&t->deadline_link);
+	link_init(&t->try_link);
+	ts->count++;
+	return t;
+}
+
+struct transaction *transactions_take(struct transactions *transactions, const struct query *q)
+{
+	struct transaction *t = take(transactions);
+	if (!t) {
+		return NULL;
+	}
+	asker_init(&t->asker, q, UINT16_MAX);
+	t->qtype = q->qtype;
+	if (q->has_other) {
+		if (keep_verbatim(t, q) != 0) {
+			transactions_give(transactions, t);
+			return NULL;
+		}
+		return t;
+	}
+	t->hash = hash_of(transactions, q);
+	t->next = transactions->index[t->hash & transactions->mask];
+	transactions->index[t->hash & transactions->mask] = t;
+	t->indexed = true;
+	return t;
+}
+
+void transactions_unindex(struct transactions *transactions, struct transaction *t)
+{
+	if (!t->indexed) {
+		return;
+	}
+	struct transaction **at = &transactions->index[t->hash & transactions->mask];
+	while (*at != t) {
+		at = &(*at)->next;
+	}
+	*at = t->next;
+	t->indexed = false;
+}
+
+void transactions_give(struct transactions *transactions, struct transaction *t)
+{
+	free(t->verbatim);
+	free(t->fallback);
+	t->verbatim = NULL;
+	t->fallback = NULL;
+	t->next = transactions->unused;
+	transactions->unused = t;
+	transactions->count--;
+}
+
+int transactions_init(struct transactions *transactions, size_t size, uint64_t seed)
+{
+	size_t buckets = 64;
+	while (buckets < size) {
+		buckets *= 2;
+	}
+	memset(transactions, 0, sizeof(*transactions));
+	transactions->size = size;
+	transactions->mask = buckets - 1;
+	transactions->seed = seed;
+	transactions->pool = calloc(size, sizeof(*transactions->pool));
+	transactions->index = calloc(buckets, sizeof(*transactions->index));
+	return transactions->pool && transactions->index ? 0 : -ENOMEM;
+}
+
+void transactions_free(struct transactions *transactions)
+{
+	free(transactions->pool);
+	free(transactions->index);
+}

@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The only file that knows c-ares. For each server one channel over UDP and one over TCP, opened
+ * when they are needed, with exactly that server and one try.
+ *
+ * c-ares may call back inside ares_send, ares_process_fd and ares_destroy, and must not be entered
+ * again from some of these places. So its callbacks only take notes; owners are told once no
+ * function of c-ares is on the stack.
+ */
+#include "dns/resolve/upstream.h"
+
+#include "conf/conf.h"
+#include "conf/log.h"
+#include "dns/admin/stats.h"
+#include "dns/resolve/attempts.h"
+#include "dns/resolve/ports.h"
+
+/* Later versions deprecate what 1.18 has nothing newer for. */
+#define CARES_NO_DEPRECATED
+#include <ares.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	ATTEMPTS_PER_TRANSACTION = 4,
+	ARES_EDNS_SIZE = 4096,        /* the most that c-ares 1.18 takes */
+	ARES_TIMEOUT_EXTRA_MS = 1000, /* our own deadline always comes first */
+	TICK_MS = 1000,               /* housekeeping, only while something is open */
+	TCP_IDLE_MS = 5000            /* RFC 7766 §6.2.3 */
+};
+
+/** A c-ares channel with its one server. */
+struct channel {
+	struct upstream *upstream;
+	ares_channel ares;
+	struct link link;
+	struct event *event; /* TCP: its one connection; NULL while there is none */
+	int64_t used_ms;
+	unsigned outstanding;
+	uint8_t server;
+	bool tcp;
+	bool draining; /* TCP: takes no new queries */
+};
+
+struct upstream {
+	struct event_base *base;
+	struct stats *stats;
+	upstream_done *done;
+	void *ctx;
+	struct servers servers;
+	uint32_t mark;
+	int ares_timeout_ms;
+	int placeholder; /* what c-ares takes for its UDP socket */
+	struct entropy entropy;
+	struct attempts attempts;
+	struct ports *ports;
+	struct event *tick;
+	struct event *tell; /* something is in `ended` */
+	struct channel *udp[SERVERS_LIST_MAX];
+	struct channel *tcp[SERVERS_LIST_MAX]; /* those that take new queries */
+	struct link channels;                  /* all of them */
+	struct link ended;
+	struct attempt *sending;    /* inside ares_send */
+	struct span octets;         /* … and what is sent */
+	struct attempt *completing; /* inside ares_process_fd: what c-ares will read */
+};
+
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void start_tick(struct upstream *u)
+{
+	if (!evtimer_pending(u->tick, NULL)) {
+		const struct timeval interval = {.tv_sec = TICK_MS / 1000};
+		evtimer_add(u->tick, &interval);
+	}
+}
+
+static void free_attempt(struct upstream *u, struct attempt *a)
+{
+	link_remove(&a->ended_link);
+	free(a->answer);
+	attempts_give(&u->attempts, a);
+}
+
+static void leave_port(struct attempt *a)
+{
+	struct port *port = a->port;
+	if (port) {
+		a->port = NULL;
+		link_remove(&a->port_link);
+		port_release(port);
+	}
+}
+
+/* Note how an attempt ended; its owner is told from the loop. */
+static void end_attempt(struct upstream *u, struct attempt *a, enum outcome outcome)
+{
+	if (link_empty(&a->ended_link)) {
+		a->outcome = outcome;
+		link_append(&u->ended, &a->ended_link);
+		event_active(u->tell, EV_TIMEOUT, 0);
+	}
+}
+
+/* What c-ares calls at the end of a query. Takes notes only. */
+static void on_ares(void *arg, int status, int timeouts, unsigned char *octets, int len)
+{
+	(void)timeouts;
+	struct attempt *a = arg;
+	struct upstream *u = a->channel->upstream;
+	a->in_ares = false;
+	a->channel->outstanding--;
+	if (a->orphan) {
+		free_attempt(u, a);
+	} else if (a == u->sending || a == u->completing) {
+		return; /* the caller looks at in_ares */
+	} else if (status == ARES_SUCCESS && a->channel->tcp && len > 0) {
+		a->answer = malloc((size_t)len);
+		a->answer_len = (size_t)len;
+		if (a->answer) {
+			memcpy(a->answer, octets, (size_t)len);
+		}
+		end_attempt(u, a, a->answer ? OUTCOME_RESPONSE : OUTCOME_UNREACHABLE);
+	} else {
+		end_attempt(u, a, status == ARES_ETIMEOUT ? OUTCOME_TIMEOUT : OUTCOME_UNREACHABLE);
+	}
+}
+
+/* UDP as c-ares sees it: a socket that is none. */
+
+static ares_socket_t udp_socket(int family, int type, int protocol, void *arg)
+{
+	(void)family, (void)type, (void)protocol;
+	const struct channel *c = arg;
+	return c->upstream->placeholder;
+}
+
+static int udp_close(ares_socket_t fd, void *arg)
+{
+	(void)fd, (void)arg;
+	return 0;
+}
+
+static int udp_connect(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t len, void *arg)
+{
+	(void)fd, (void)to, (void)len, (void)arg;
+	return 0;
+}
+
+/* Only ares_send may send: c-ares never decides to ask again. */
+static ares_ssize_t udp_send(ares_socket_t fd, const struct iovec *iov, int count, void *arg)
+{
+	(void)fd;
+	const struct channel *c = arg;
+	struct upstream *u = c->upstream;
+	struct attempt *a = u->sending;
+	ares_ssize_t len = 0;
+	for (int i = 0; i < count; i++) {
+		len += (ares_ssize_t)iov[i].iov_len;
+	}
+	if (!a || a->port || len < 2) {
+		errno = EPERM;
+		return -1;
+	}
+	int error = ports_send(u->ports, c->server, u->octets, now_ms(), &a->port);
+	if (error != 0) {
+		a->port = NULL;
+		errno = -error;
+		return -1;
+	}
+	link_append(&a->port->outstanding, &a->port_link);
+	/* Later versions of c-ares put an ID of their own here; ours is the one on the wire. */
+	a->ares_id = octets_u16(iov[0].iov_base);
+	return len;
+}
+
+/* Tell c-ares that the query of `completing` is over: its question, as a response. */
+static ares_ssize_t udp_receive(ares_socket_t fd, void *data, size_t size, int flags,
+	struct sockaddr *from, ares_socklen_t *from_len, void *arg)
+{
+	(void)fd, (void)flags;
+	const struct channel *c = arg;
+	const struct attempt *a = c->upstream->completing;
+	if (!a || !a->in_ares || a->channel != c) {
+		errno = EAGAIN;
+		return -1;
+	}
+	struct writer w = {.data = data, .size = size};
+	writer_u16(&w, a->ares_id);
+	writer_u16(&w, FLAG_QR);
+	writer_u16(&w, 1);
+	writer_u16(&w, 0);
+	writer_u16(&w, 0);
+	writer_u16(&w, 0);
+	writer_octets(&w, a->asker->question, a->asker->question_len);
+	const struct endpoint *server = &c->upstream->servers.item[c->server];
+	if (from && from_len && *from_len >= server->len) {
+		memcpy(from, (const void *)server, server->len);
+		*from_len = server->len;
+	}
+	return (ares_ssize_t)w.len;
+}
+
+/* Have c-ares forget a UDP query. */
+static void complete(struct upstream *u, struct attempt *a)
+{
+	u->completing = a;
+	ares_process_fd(a->channel->ares, u->placeholder, ARES_SOCKET_BAD);
+	u->completing = NULL;
+}
+
+/* TCP: real sockets, with our mark and towards our own idea of the address, scope included. */
+
+static ares_socket_t tcp_socket(int family, int type, int protocol, void *arg)
+{
+	(void)family, (void)type, (void)protocol;
+	const struct channel *c = arg;
+	const struct upstream *u = c->upstream;
+	int fd = server_socket(&u->servers.item[c->server], SOCK_STREAM, u->mark);
+	if (fd < 0) {
+		errno = -fd;
+		return ARES_SOCKET_BAD;
+	}
+	return fd;
+}
+
+static int tcp_close(ares_socket_t fd, void *arg)
+{
+	(void)arg;
+	return close(fd);
+}
+
+static int tcp_connect(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t len, void *arg)
+{
+	(void)to, (void)len;
+	const struct channel *c = arg;
+	const struct endpoint *server = &c->upstream->servers.item[c->server];
+	return connect(fd, &server->sa, server->len);
+}
+
+static ares_ssize_t tcp_send(ares_socket_t fd, const struct iovec *iov, int count, void *arg)
+{
+	(void)arg;
+	struct msghdr message = {0};
+	struct iovec parts[16];
+	int n = count < 16 ? count : 16;
+	memcpy(parts, iov, (size_t)n * sizeof(*iov));
+	message.msg_iov = parts;
+	message.msg_iovlen = (size_t)n;
+	return sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+static ares_ssize_t tcp_receive(ares_socket_t fd, void *data, size_t size, int flags,
+	struct sockaddr *from, ares_socklen_t *from_len, void *arg)
+{
+	(void)from, (void)from_len, (void)arg;
+	return recv(fd, data, size, flags | MSG_DONTWAIT);
+}
+
+static void tcp_ready(evutil_socket_t fd, short what, void *arg)
+{
+	struct channel *c = arg;
+	ares_process_fd(c->ares, what & EV_READ ? (ares_socket_t)fd : ARES_SOCKET_BAD,
+		what & EV_WRITE ? (ares_socket_t)fd : ARES_SOCKET_BAD);
+}
+
+/* c-ares says what it waits for on the connection. */
+static void tcp_state(void *arg, ares_socket_t fd, int readable, int writable)
+{
+	struct channel *c = arg;
+	short what = EV_PERSIST;
+	what = (short)(what | (readable ? EV_READ : 0) | (writable ? EV_WRITE : 0));
+	if (c->event) {
+		event_free(c->event);
+		c->event = NULL;
+	}
+	if (readable || writable) {
+		c->event = event_new(c->upstream->base, fd, what, tcp_ready, c);
+		if (c->event && event_add(c->event, NULL) != 0) {
+			event_free(c->event);
+			c->event = NULL;
+		}
+	}
+}
+
+/* Channels. */
+
+static const struct ares_socket_functions udp_functions = {
+	.asocket = udp_socket,
+	.aclose = udp_close,
+	.aconnect = udp_connect,
+	.arecvfrom = udp_receive,
+	.asendv = udp_send,
+};
+
+static const struct ares_socket_functions tcp_functions = {
+	.asocket = tcp_socket,
+	.aclose = tcp_close,
+	.aconnect = tcp_connect,
+	.arecvfrom = tcp_receive,
+	.asendv = tcp_send,
+};
+
+/* Every option is given: what is missing c-ares looks for in resolv.conf, the environment and the
+ * host's name. */
+static int init_ares(struct channel *c)
+{
+	static char lookups[] = "b";
+	struct ares_options o = {
+		.flags = ARES_FLAG_NOCHECKRESP | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES |
+			 ARES_FLAG_STAYOPEN |
+			 (c->tcp ? ARES_FLAG_USEVC : ARES_FLAG_EDNS | ARES_FLAG_IGNTC),
+		.timeout = c->upstream->ares_timeout_ms,
+		.tries = 1,
+		.ndots = 1,
+		.lookups = lookups,
+		.ednspsz = ARES_EDNS_SIZE,
+		.sock_state_cb = c->tcp ? tcp_state : NULL,
+		.sock_state_cb_data = c,
+	};
+	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS |
+		   ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SORTLIST |
+		   ARES_OPT_EDNSPSZ | ARES_OPT_NOROTATE | (c->tcp ? ARES_OPT_SOCK_STATE_CB : 0);
+#ifdef ARES_OPT_QUERY_CACHE
+	mask |= ARES_OPT_QUERY_CACHE; /* with a maximum TTL of 0: none */
+#endif
+#ifdef ARES_OPT_SERVER_FAILOVER
+	mask |= ARES_OPT_SERVER_FAILOVER; /* with a chance of 0: no probes of its own */
+#endif
+	return ares_init_options(&c->ares, &o, mask);
+}
+
+static int set_server(struct channel *c)
+{
+	const struct endpoint *e = &c->upstream->servers.item[c->server];
+	struct ares_addr_port_node node = {.family = e->sa.sa_family,
+		.udp_port = endpoint_port(e),
+		.tcp_port = endpoint_port(e)};
+	if (e->sa.sa_family == AF_INET) {
+		node.addr.addr4 = e->in.sin_addr;
+	} else {
+		memcpy(&node.addr.addr6, &e->in6.sin6_addr, sizeof(node.addr.addr6));
+	}
+	return ares_set_servers_ports(c->ares, &node);
+}
+
+static void close_channel(struct channel *c)
+{
+	struct upstream *u = c->upstream;
+	if (u->tcp[c->server] == c) {
+		u->tcp[c->server] = NULL;
+	}
+	link_remove(&c->link);
+	ares_destroy(c->ares);
+	free(c);
+}
+
+static struct channel *open_channel(struct upstream *u, unsigned server, bool tcp)
+{
+	struct channel *c = calloc(1, sizeof(*c));
+	if (!c) {
+		return NULL;
+	}
+	c->upstream = u;
+	c->server = (uint8_t)server;
+	c->tcp = tcp;
+	link_init(&c->link);
+	int status = init_ares(c);
+	if (status != ARES_SUCCESS) {
+		log_error("c-ares: %s", ares_strerror(status));
+		free(c);
+		return NULL;
+	}
+	ares_set_socket_functions(c->ares, tcp ? &tcp_functions : &udp_functions, c);
+	status = set_server(c);
+	if (status != ARES_SUCCESS) {
+		log_error("c-ares: %s", ares_strerror(status));
+		ares_destroy(c->ares);
+		free(c);
+		return NULL;
+	}
+	link_append(&u->channels, &c->link);
+	return c;
+}
+
+static struct channel *channel_for(struct upstream *u, unsigned server, bool tcp)
+{
+	struct channel **at = tcp ? &u->tcp[server] : &u->udp[server];
+	if (!*at) {
+		*at = open_channel(u, server, tcp);
+	}
+	return *at;
+}
+
+/* Sending. */
+
+struct attempt *upstream_send(struct upstream *upstream, unsigned server, bool tcp,
+	const struct asker *asker, uint8_t *query, size_t len, void *owner)
+{
+	struct upstream *u = upstream;
+	struct channel *c = channel_for(u, server, tcp);
+	struct attempt *a = c ? attempts_take(&u->attempts) : NULL;
+	if (!a) {
+		return NULL;
+	}
+	a->owner = owner;
+	a->server = (uint8_t)server;
+	a->tcp = tcp;
+	a->reused = tcp && c->event;
+	a->asker = asker;
+	a->channel = c;
+	octets_put_u16(query, a->id);
+	start_tick(u);
+	c->used_ms = now_ms();
+	c->outstanding++;
+	a->in_ares = true;
+	u->sending = a;
+	u->octets = (struct span){.data = query, .len = len};
+	/* The callback may run in here; then nothing was sent. */
+	ares_send(c->ares, query, (int)len, on_ares, a);
+	u->sending = NULL;
+	if (!a->in_ares) {
+		leave_port(a);
+		free_attempt(u, a);
+		return NULL;
+	}
+	return a;
+}
+
+void upstream_late(struct upstream *upstream, struct attempt *attempt)
+{
+	attempt->late = true;
+	if (attempt->port) {
+		port_retire(attempt->port);
+	} else if (attempt->tcp && attempt->in_ares) {
+		/* The rest of its queries may still be answered; new ones get a new connection. */
+		attempt->channel->draining = true;
+		if (upstream->tcp[attempt->server] == attempt->channel) {
+			upstream->tcp[attempt->server] = NULL;
+		}
+	}
+}
+
+void upstream_cancel(struct upstream *upstream, struct attempt *attempt)
+{
+	leave_port(attempt);
+	link_remove(&attempt->ended_link);
+	if (attempt->in_ares && !attempt->tcp) {
+		complete(upstream, attempt);
+	}
+	if (attempt->in_ares) {
+		/* c-ares cannot drop one TCP query; its callback frees the attempt. */
+		attempt->orphan = true;
+	} else {
+		free_attempt(upstream, attempt);
+	}
+}
+
+/* Receiving. */
+
+/* Tell the owner, who does not know the attempt any more afterwards. */
+static void finish(
+	struct upstream *u, struct attempt *a, enum outcome outcome, const struct relayed *r)
+{
+	leave_port(a);
+	link_remove(&a->ended_link);
+	if (a->in_ares && !a->tcp) {
+		complete(u, a);
+	}
+	u->done(u->ctx, a, outcome, r);
+	if (a->in_ares) {
+		a->orphan = true;
+	} else {
+		free_attempt(u, a);
+	}
+}
+
+static void tell_ended(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	struct upstream *u = arg;
+	while (!link_empty(&u->ended)) {
+		struct attempt *a = link_entry(u->ended.next, struct attempt, ended_link);
+		link_remove(&a->ended_link);
+		struct relayed r;
+		enum outcome outcome = a->outcome;
+		if (outcome == OUTCOME_RESPONSE &&
+			relayed_read(&r, (struct span){.data = a->answer, .len = a->answer_len},
+				a->asker) != 0) {
+			outcome = OUTCOME_MALFORMED;
+		}
+		finish(u, a, outcome, outcome == OUTCOME_RESPONSE ? &r : NULL);
+	}
+}
+
+/* RFC 5452 §9.1: the ID of an outstanding query, at the port it was sent from, from the server it
+ * was sent to (the socket is connected), and with the same question. */
+static void on_message(void *ctx, struct port *port, struct span message)
+{
+	struct upstream *u = ctx;
+	struct attempt *a = NULL;
+	if (message.len >= HEADER_LEN) {
+		a = attempts_find(&u->attempts, octets_u16(message.data));
+	}
+	struct relayed r;
+	int error = -ENOMSG;
+	if (a && a->port == port) {
+		error = relayed_read(&r, message, a->asker);
+	}
+	if (error == -ENOMSG) {
+		stats_add(u->stats, STAT_UPSTREAM_MISMATCHED, 1);
+	} else if (error != 0) {
+		finish(u, a, OUTCOME_MALFORMED, NULL);
+	} else {
+		finish(u, a, OUTCOME_RESPONSE, &r);
+	}
+}
+
+/* May run inside ares_send. */
+static void on_broken(void *ctx, struct port *port, int error)
+{
+	struct upstream *u = ctx;
+	log_debug("name server %u: %s", port->server + 1U, strerror(error));
+	for (struct link *l = port->outstanding.next; l != &port->outstanding; l = l->next) {
+		end_attempt(u, link_entry(l, struct attempt, port_link), OUTCOME_UNREACHABLE);
+	}
+}
+
+/* Housekeeping: let c-ares see its time-outs, close what is idle, and stop when all is closed. */
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	struct upstream *u = arg;
+	int64_t now = now_ms();
+	bool busy = ports_reap(u->ports, now);
+	struct link *next;
+	for (struct link *l = u->channels.next; l != &u->channels; l = next) {
+		struct channel *c = link_entry(l, struct channel, link);
+		next = l->next;
+		if (c->outstanding > 0) {
+			ares_process_fd(c->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
+		}
+		if (c->tcp && c->outstanding == 0 &&
+			(c->draining || now - c->used_ms >= TCP_IDLE_MS)) {
+			close_channel(c);
+		} else {
+			busy = busy || c->tcp || c->outstanding > 0;
+		}
+	}
+	if (busy) {
+		start_tick(u);
+	}
+}
+
+/* Opening and closing. */
+
+static int allocate(struct upstream *u, const struct conf *conf)
+{
+	size_t count = (size_t)conf->transactions_max * ATTEMPTS_PER_TRANSACTION;
+	int error = attempts_init(&u->attempts, count, &u->entropy);
+	u->tick = evtimer_new(u->base, on_tick, u);
+	u->tell = event_new(u->base, -1, 0, tell_ended, u);
+	return u->tick && u->tell ? error : -ENOMEM;
+}
+
+int upstream_open(struct upstream **upstream, struct event_base *base, const struct conf *conf,
+	const struct servers *servers, struct stats *stats, upstream_done *done, void *ctx)
+{
+	struct upstream *u = calloc(1, sizeof(*u));
+	if (!u) {
+		return -ENOMEM;
+	}
+	u->base = base;
+	u->stats = stats;
+	u->done = done;
+	u->ctx = ctx;
+	u->servers = *servers;
+	u->mark = conf->mark;
+	u->ares_timeout_ms = (int)conf->forward_timeout_ms + ARES_TIMEOUT_EXTRA_MS;
+	link_init(&u->channels);
+	link_init(&u->ended);
+	u->placeholder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int error = u->placeholder < 0 ? -errno : allocate(u, conf);
+	if (error == 0) {
+		error = ports_open(
+			&u->ports, base, servers, u->mark, &u->entropy, on_message, on_broken, u);
+	}
+	if (error != 0) {
+		upstream_close(u);
+		return error;
+	}
+	*upstream = u;
+	return 0;
+}
+
+void upstream_close(struct upstream *upstream)
+{
+	struct upstream *u = upstream;
+	if (!u) {
+		return;
+	}
+	while (!link_empty(&u->channels)) {
+		close_channel(link_entry(u->channels.next, struct channel, link));
+	}
+	ports_close(u->ports);
+	if (u->tick) {
+		event_free(u->tick);
+	}
+	if (u->tell) {
+		event_free(u->tell);
+	}
+	if (u->placeholder >= 0) {
+		close(u->placeholder);
+	}
+	attempts_free(&u->attempts);
+	free(u);
+}
