@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the transports know of the server: one function that takes a message and may compose the
+ * response in place.
+ */
+#pragma once
+
+#include "dns/resolve/forward.h"
+#include "dns/serve/answer.h"
+
+/**
+ * Serve one message.
+ *
+ * @param message  borrowed: valid during the call
+ * @param from     borrowed likewise; the response to it may be handed to the transport inside
+ * @param out      room for the response; its `len` grows by it where VERDICT_SEND is returned
+ * @return VERDICT_SEND: send what stands in `out`; VERDICT_FORWARD: the response comes later
+ * through udp_send or tcp_send; VERDICT_DROP: there is none
+ */
+typedef enum verdict serve_message(
+	void *ctx, struct span message, const struct requestor *from, struct writer *out);

@@ -1,0 +1,563 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Frames of two octets of length and a message. All that has arrived is read, all answers that are
+ * ours are composed behind each other and leave with one write; forwarded ones follow as they come,
+ * in any order (RFC 7766 §7). Owns the listeners and connections.
+ *
+ * A connection is closed in four places only, all called by the loop: on_readable, on_written,
+ * on_event and on_tick. tcp_send never closes one, because it may be called while its queries are
+ * being served.
+ */
+#include "dns/serve/tcp.h"
+
+#include "conf/conf.h"
+#include "dns/admin/stats.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+	PREFIX_LEN = 2, /* RFC 1035 §4.2.2 */
+	MESSAGE_MAX = 65535,
+	ANSWERS_SIZE = 2 * (PREFIX_LEN + MESSAGE_MAX),
+	BACKLOG = 256,
+	TICK_MIN_MS = 10,
+	TICK_MAX_MS = 1000,
+	GRACE_MS = 1000 /* beyond the forwarder's own limit: then its answer never comes */
+};
+
+struct connection {
+	struct tcp *tcp;
+	struct bufferevent *bev; /* NULL: the slot is free */
+	struct endpoint peer;
+	uint32_t slot;
+	uint32_t generation;
+	unsigned waiting;  /* forwarded queries without an answer yet */
+	bool ending;       /* reads no more, and closes once its answers are out */
+	bool starved;      /* an answer was lost for want of memory: the stream makes no sense */
+	int64_t active_ms; /* last whole query or answer */
+	int64_t frame_ms;  /* when the frame that is not whole yet began; 0: none */
+	int64_t taken_ms;  /* when the peer last took some of what is unsent */
+};
+
+struct tcp {
+	struct event_base *base;
+	const struct conf *conf;
+	struct stats *stats;
+	serve_message *serve;
+	void *ctx;
+	struct event *tick; /* pending only while there are connections, or listening is paused */
+	unsigned listeners;
+	struct evconnlistener *listener[CONF_LISTEN_MAX];
+	bool paused; /* listeners are disabled: the cap, or no descriptors left */
+	unsigned open;
+	struct connection *connection; /* conf->tcp_connections_max slots */
+	struct writer answers;         /* of the connection that is being served */
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static int64_t now_ms(void)
+{
+	return (int64_t)(now_ns() / 1000000);
+}
+
+/* Listening, on and off */
+
+static void pause_listening(struct tcp *t)
+{
+	for (unsigned i = 0; i < t->listeners; i++) {
+		(void)evconnlistener_disable(t->listener[i]);
+	}
+	t->paused = true;
+}
+
+static void resume_listening(struct tcp *t)
+{
+	for (unsigned i = 0; i < t->listeners; i++) {
+		(void)evconnlistener_enable(t->listener[i]);
+	}
+	t->paused = false;
+}
+
+/** Look after the limits of time; finer than the idle limit, so that this is kept to a quarter. */
+static void start_ticking(struct tcp *t)
+{
+	int64_t ms = t->conf->tcp_idle_ms / 4;
+	ms = ms < TICK_MIN_MS ? TICK_MIN_MS : ms > TICK_MAX_MS ? TICK_MAX_MS : ms;
+	struct timeval interval = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	if (!event_pending(t->tick, EV_TIMEOUT, NULL)) {
+		(void)event_add(t->tick, &interval);
+	}
+}
+
+/* A connection's life */
+
+static size_t unsent(const struct connection *c)
+{
+	return evbuffer_get_length(bufferevent_get_output(c->bev));
+}
+
+static void connection_close(struct connection *c)
+{
+	struct tcp *t = c->tcp;
+	bufferevent_free(c->bev);
+	c->bev = NULL;
+	c->generation++;
+	t->open--;
+	stats_lower(t->stats, STAT_TCP_CONNECTIONS_NOW);
+	if (t->paused) {
+		resume_listening(t);
+	}
+}
+
+/** Whether another query may be taken: not from whom we owe much already. */
+static bool takes_query(const struct connection *c)
+{
+	return !c->ending && c->waiting < TCP_IN_FLIGHT_MAX &&
+	       unsent(c) + c->tcp->answers.len <= c->tcp->conf->tcp_unsent_max;
+}
+
+/** Close a connection that has come to its end, else read from it or not. Maybe frees: call last.
+ */
+static void settle(struct connection *c)
+{
+	if (c->starved || (c->ending && c->waiting == 0 && unsent(c) == 0)) {
+		connection_close(c);
+	} else if (takes_query(c)) {
+		(void)bufferevent_enable(c->bev, EV_READ);
+	} else {
+		(void)bufferevent_disable(c->bev, EV_READ);
+	}
+}
+
+/** Note when the peer takes octets; the clock starts anew where nothing was unsent before. */
+static void on_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
+{
+	struct connection *c = arg;
+	(void)output;
+	if (info->n_deleted > 0 || info->orig_size == 0) {
+		c->taken_ms = now_ms();
+	}
+}
+
+/* Queries in, answers out */
+
+/** Send the answers composed so far, at once as far as the peer's window allows. */
+static void write_answers(struct connection *c)
+{
+	struct writer *w = &c->tcp->answers;
+	size_t sent = 0;
+	if (w->len > 0 && unsent(c) == 0) {
+		ssize_t n = send(
+			bufferevent_getfd(c->bev), w->data, w->len, MSG_DONTWAIT | MSG_NOSIGNAL);
+		sent = n > 0 ? (size_t)n : 0; /* an error shows again when the rest is written */
+	}
+	if (sent < w->len &&
+		evbuffer_add(bufferevent_get_output(c->bev), w->data + sent, w->len - sent) != 0) {
+		c->starved = true;
+	}
+	w->len = 0;
+}
+
+/** Serve one query. @return how many answers were composed: 0 or 1 */
+static unsigned serve_query(struct connection *c, struct span message)
+{
+	struct tcp *t = c->tcp;
+	struct writer *w = &t->answers;
+	if (w->size - w->len < PREFIX_LEN + MESSAGE_MAX) {
+		write_answers(c);
+	}
+	size_t at = w->len;
+	w->len += PREFIX_LEN;
+	struct requestor from = {
+		.peer = c->peer, .slot = c->slot, .generation = c->generation, .tcp = true};
+	c->waiting++; /* before the call, which may already bring the answer */
+	enum verdict verdict = t->serve(t->ctx, message, &from, w);
+	if (verdict != VERDICT_FORWARD) {
+		c->waiting--;
+	}
+	if (verdict != VERDICT_SEND) {
+		w->len = at;
+		return 0;
+	}
+	octets_put_u16(w->data + at, (uint16_t)(w->len - at - PREFIX_LEN));
+	return 1;
+}
+
+enum frame {
+	FRAME_NONE,    /* nothing is left */
+	FRAME_PARTIAL, /* the rest has yet to come */
+	FRAME_WHOLE,
+	FRAME_BAD /* over the limit, or shorter than a header */
+};
+
+static enum frame next_frame(struct reader *r, size_t max, struct span *message)
+{
+	if (reader_left(r) < PREFIX_LEN) {
+		return reader_left(r) == 0 ? FRAME_NONE : FRAME_PARTIAL;
+	}
+	size_t len = octets_u16(r->data + r->at);
+	if (len < HEADER_LEN || len > max) {
+		return FRAME_BAD;
+	}
+	if (reader_left(r) < PREFIX_LEN + len) {
+		return FRAME_PARTIAL;
+	}
+	r->at += PREFIX_LEN;
+	*message = reader_span(r, len);
+	return FRAME_WHOLE;
+}
+
+/** Serve the frames that are there. @return what comes behind the last one that was served */
+static enum frame serve_frames(struct connection *c, struct reader *r)
+{
+	struct tcp *t = c->tcp;
+	uint64_t begin = now_ns();
+	unsigned answered = 0;
+	enum frame frame = FRAME_NONE;
+	while (takes_query(c)) {
+		struct span message;
+		frame = next_frame(r, t->conf->tcp_frame_max, &message);
+		if (frame != FRAME_WHOLE) {
+			break;
+		}
+		c->frame_ms = 0;
+		c->active_ms = (int64_t)(begin / 1000000);
+		answered += serve_query(c, message);
+	}
+	write_answers(c);
+	if (answered > 0) {
+		histogram_add(&t->stats->request, now_ns() - begin, answered);
+	}
+	return frame;
+}
+
+static void serve_input(struct connection *c)
+{
+	struct evbuffer *input = bufferevent_get_input(c->bev);
+	struct span octets = {.len = evbuffer_get_length(input)};
+	octets.data = evbuffer_pullup(input, -1);
+	if (octets.len == 0 || !octets.data) {
+		return;
+	}
+	struct reader r = reader_over(octets);
+	enum frame frame = serve_frames(c, &r);
+	(void)evbuffer_drain(input, r.at);
+	if (frame == FRAME_BAD) {
+		/* There is no telling where the next frame would begin. */
+		stats_add(c->tcp->stats, STAT_DROP_TCP_FRAME, 1);
+		c->ending = true;
+	} else if (frame == FRAME_PARTIAL && c->frame_ms == 0) {
+		c->frame_ms = now_ms();
+	}
+}
+
+static void on_readable(struct bufferevent *bev, void *arg)
+{
+	struct connection *c = arg;
+	(void)bev;
+	serve_input(c);
+	settle(c);
+}
+
+/** All is sent: go on with queries that were left waiting. */
+static void on_written(struct bufferevent *bev, void *arg)
+{
+	on_readable(bev, arg);
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+	struct connection *c = arg;
+	(void)bev;
+	if (what & BEV_EVENT_ERROR) {
+		connection_close(c);
+	} else if (what & BEV_EVENT_EOF) {
+		c->ending = true; /* it may still read: RFC 7766 §6.2.4 */
+		c->frame_ms = 0;
+		settle(c);
+	}
+}
+
+void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
+{
+	if (to->slot >= tcp->conf->tcp_connections_max || message.len > MESSAGE_MAX) {
+		return;
+	}
+	struct connection *c = &tcp->connection[to->slot];
+	if (!c->bev || c->generation != to->generation) {
+		return;
+	}
+	if (c->waiting > 0) {
+		c->waiting--;
+	}
+	c->active_ms = now_ms();
+	uint8_t prefix[PREFIX_LEN];
+	octets_put_u16(prefix, (uint16_t)message.len);
+	struct evbuffer *output = bufferevent_get_output(c->bev);
+	if (evbuffer_expand(output, sizeof(prefix) + message.len) != 0 ||
+		evbuffer_add(output, prefix, sizeof(prefix)) != 0 ||
+		evbuffer_add(output, message.data, message.len) != 0) {
+		c->starved = true; /* the tick closes it */
+	}
+}
+
+/* Limits of time */
+
+/** Why a connection has had its time; STAT_COUNT where it has not. */
+static enum counter overdue(const struct connection *c, int64_t now)
+{
+	int64_t idle_ms = c->tcp->conf->tcp_idle_ms;
+	bool owes = unsent(c) > 0;
+	if (owes && now - c->taken_ms >= idle_ms) {
+		return STAT_DROP_TCP_UNSENT;
+	}
+	/* However its octets trickle in, a frame has the idle limit to become whole. */
+	if (c->frame_ms != 0 && now - c->frame_ms >= idle_ms) {
+		return STAT_DROP_TCP_IDLE;
+	}
+	if (!owes && c->waiting == 0 && now - c->active_ms >= idle_ms) {
+		return STAT_DROP_TCP_IDLE;
+	}
+	return STAT_COUNT;
+}
+
+static void check_connection(struct connection *c, int64_t now)
+{
+	struct tcp *t = c->tcp;
+	enum counter reason = overdue(c, now);
+	if (reason != STAT_COUNT) {
+		stats_add(t->stats, reason, 1);
+		connection_close(c);
+		return;
+	}
+	if (c->waiting > 0 && now - c->active_ms >= t->conf->forward_timeout_ms + GRACE_MS) {
+		/* The forwarder answers a query asked twice only once. */
+		c->waiting = 0;
+		serve_input(c);
+	}
+	settle(c);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct tcp *t = arg;
+	(void)fd;
+	(void)what;
+	int64_t now = now_ms();
+	for (uint32_t i = 0; i < t->conf->tcp_connections_max; i++) {
+		if (t->connection[i].bev) {
+			check_connection(&t->connection[i], now);
+		}
+	}
+	if (t->paused && t->open < t->conf->tcp_connections_max) {
+		resume_listening(t);
+	}
+	if (t->open == 0) {
+		(void)event_del(t->tick);
+	}
+}
+
+/* Accepting */
+
+static bool same_address(const struct endpoint *a, const struct endpoint *b)
+{
+	if (a->sa.sa_family != b->sa.sa_family) {
+		return false;
+	}
+	return a->sa.sa_family == AF_INET ? a->in.sin_addr.s_addr == b->in.sin_addr.s_addr
+					  : memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr,
+						    sizeof(a->in6.sin6_addr)) == 0;
+}
+
+/** A slot for a new connection of `peer`; NULL where it, or all together, have their share. */
+static struct connection *free_slot(struct tcp *t, const struct endpoint *peer)
+{
+	struct connection *slot = NULL;
+	uint32_t of_peer = 0;
+	for (uint32_t i = 0; i < t->conf->tcp_connections_max; i++) {
+		struct connection *c = &t->connection[i];
+		if (!c->bev) {
+			slot = slot ? slot : c;
+		} else {
+			of_peer += same_address(&c->peer, peer);
+		}
+	}
+	return of_peer < t->conf->tcp_connections_peer_max ? slot : NULL;
+}
+
+/** Begin to read. `fd` is transferred, and closed by a failure. @return 0; -ENOMEM */
+static int connection_open(struct connection *c, int fd, const struct endpoint *peer)
+{
+	struct tcp *t = c->tcp;
+	struct bufferevent *bev = bufferevent_socket_new(t->base, fd, BEV_OPT_CLOSE_ON_FREE);
+	if (!bev) {
+		close(fd);
+		return -ENOMEM;
+	}
+	bufferevent_setcb(bev, on_readable, on_written, on_event, c);
+	if (!evbuffer_add_cb(bufferevent_get_output(bev), on_output, c) ||
+		bufferevent_enable(bev, EV_READ | EV_WRITE) != 0) {
+		bufferevent_free(bev);
+		return -ENOMEM;
+	}
+	c->bev = bev;
+	c->peer = *peer;
+	c->waiting = 0;
+	c->ending = false;
+	c->starved = false;
+	c->frame_ms = 0;
+	c->active_ms = now_ms();
+	t->open++;
+	stats_add(t->stats, STAT_TCP_CONNECTIONS, 1);
+	stats_add(t->stats, STAT_TCP_CONNECTIONS_NOW, 1);
+	return 0;
+}
+
+/**
+ * At the cap of all, listening pauses: who comes next waits in the kernel's queue, no longer than
+ * the idle limit, and costs no descriptor. At the cap of its peer the newest is closed, since
+ * pausing would punish the others.
+ */
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa,
+	int len, void *arg)
+{
+	struct tcp *t = arg;
+	struct endpoint peer = {.len = (socklen_t)len};
+	int on = 1;
+	(void)listener;
+	memcpy(&peer.in6, sa, (size_t)len < sizeof(peer.in6) ? (size_t)len : sizeof(peer.in6));
+	struct connection *c = free_slot(t, &peer);
+	if (!c) {
+		stats_add(t->stats, STAT_DROP_TCP_LIMIT, 1);
+		close(fd);
+		return;
+	}
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (connection_open(c, fd, &peer) != 0) {
+		stats_add(t->stats, STAT_DROP_TCP_LIMIT, 1);
+		return;
+	}
+	start_ticking(t);
+	if (t->open == t->conf->tcp_connections_max) {
+		pause_listening(t);
+	}
+}
+
+/** accept failed: without descriptors or memory, wait for the tick or for a connection to close. */
+static void on_accept_error(struct evconnlistener *listener, void *arg)
+{
+	struct tcp *t = arg;
+	int error = EVUTIL_SOCKET_ERROR();
+	(void)listener;
+	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+		pause_listening(t);
+		start_ticking(t);
+	}
+}
+
+/* The whole */
+
+int tcp_open(struct tcp **tcp, struct event_base *base, const struct conf *conf,
+	struct stats *stats, serve_message *serve, void *ctx)
+{
+	struct tcp *t = calloc(1, sizeof(*t));
+	if (!t) {
+		return -ENOMEM;
+	}
+	t->base = base;
+	t->conf = conf;
+	t->stats = stats;
+	t->serve = serve;
+	t->ctx = ctx;
+	t->tick = event_new(base, -1, EV_PERSIST, on_tick, t);
+	t->connection = calloc(conf->tcp_connections_max, sizeof(*t->connection));
+	t->answers = (struct writer){.data = malloc(ANSWERS_SIZE), .size = ANSWERS_SIZE};
+	if (!t->tick || !t->connection || !t->answers.data) {
+		tcp_close(t);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < conf->tcp_connections_max; i++) {
+		t->connection[i].tcp = t;
+		t->connection[i].slot = i;
+	}
+	*tcp = t;
+	return 0;
+}
+
+int tcp_listen(struct tcp *tcp, const struct endpoint *at)
+{
+	unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE |
+			 LEV_OPT_REUSEABLE_PORT;
+	if (at->sa.sa_family == AF_INET6) {
+		flags |= LEV_OPT_BIND_IPV6ONLY;
+	}
+	if (tcp->listeners == CONF_LISTEN_MAX) {
+		return -EMFILE;
+	}
+	errno = 0;
+	struct evconnlistener *listener = evconnlistener_new_bind(
+		tcp->base, on_accept, tcp, flags, BACKLOG, &at->sa, (int)at->len);
+	if (!listener) {
+		return errno != 0 ? -errno : -ENOMEM;
+	}
+	evconnlistener_set_error_cb(listener, on_accept_error);
+	tcp->listener[tcp->listeners++] = listener;
+	return 0;
+}
+
+static void close_listeners(struct tcp *t)
+{
+	while (t->listeners > 0) {
+		evconnlistener_free(t->listener[--t->listeners]);
+	}
+}
+
+void tcp_finish(struct tcp *tcp)
+{
+	close_listeners(tcp);
+	for (uint32_t i = 0; i < tcp->conf->tcp_connections_max; i++) {
+		struct connection *c = &tcp->connection[i];
+		if (c->bev) {
+			c->ending = true;
+			settle(c);
+		}
+	}
+}
+
+unsigned tcp_connections(const struct tcp *tcp)
+{
+	return tcp->open;
+}
+
+void tcp_close(struct tcp *tcp)
+{
+	if (!tcp) {
+		return;
+	}
+	close_listeners(tcp);
+	for (uint32_t i = 0; tcp->connection && i < tcp->conf->tcp_connections_max; i++) {
+		if (tcp->connection[i].bev) {
+			connection_close(&tcp->connection[i]);
+		}
+	}
+	if (tcp->tick) {
+		event_free(tcp->tick);
+	}
+	free(tcp->connection);
+	free(tcp->answers.data);
+	free(tcp);
+}

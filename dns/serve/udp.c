@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Datagrams in batches: one recvmmsg, the answers composed straight into the slots of one sendmmsg.
+ * Owns the sockets and buffers; headers and vectors are laid out once, and a batch touches only
+ * what changes. No allocation after udp_listen, no other system call on the way of an answer.
+ */
+#include "dns/serve/udp.h"
+
+#include "conf/conf.h"
+#include "dns/admin/stats.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <linux/sock_diag.h>
+#include <netinet/ip.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SO_MEMINFO
+#define SO_MEMINFO                                                                                 \
+	55 /* absent from older libc headers; the same on every architecture we run on             \
+	    */
+#endif
+
+enum {
+	ROUNDS = 4,              /* batches in one turn: then TCP and the upstreams have theirs */
+	BUFFER_OCTETS = 1 << 20, /* of the kernel, each way: a full batch of the largest fits */
+	/* Slots a whole number of pages apart would all fall into the same few cache sets. */
+	SLOT_STRIDE = UDP_SLOT_SIZE + 128
+};
+
+/** Room for the one control message that we use. */
+struct control {
+	_Alignas(struct cmsghdr) uint8_t octets[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
+struct udp_socket {
+	struct udp *udp;
+	struct event *readable;
+	int fd;
+	uint32_t index;
+};
+
+struct udp {
+	struct event_base *base;
+	struct stats *stats;
+	serve_message *serve;
+	void *ctx;
+	unsigned count;
+	struct udp_socket socket[CONF_LISTEN_MAX];
+
+	struct mmsghdr in[UDP_BATCH];
+	struct mmsghdr out[UDP_BATCH];
+	struct iovec in_octets[UDP_BATCH];
+	struct iovec out_octets[UDP_BATCH];
+	struct control in_control[UDP_BATCH];
+	struct control out_control[UDP_BATCH];
+	struct requestor from[UDP_BATCH];
+	uint8_t in_slot[UDP_BATCH][SLOT_STRIDE];
+	uint8_t out_slot[UDP_BATCH][SLOT_STRIDE];
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/** The address that a datagram was sent to; `len` 0 where the socket does not tell. */
+static struct endpoint address_asked(struct msghdr *header)
+{
+	struct endpoint e = {.len = 0};
+	struct cmsghdr *c = CMSG_FIRSTHDR(header);
+	if (!c) {
+		return e;
+	}
+	if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+		struct in_pktinfo info;
+		memcpy(&info, CMSG_DATA(c), sizeof(info));
+		e.in = (struct sockaddr_in){.sin_family = AF_INET, .sin_addr = info.ipi_spec_dst};
+		e.len = sizeof(e.in);
+	} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+		struct in6_pktinfo info;
+		memcpy(&info, CMSG_DATA(c), sizeof(info));
+		e.in6 = (struct sockaddr_in6){.sin6_family = AF_INET6,
+			.sin6_addr = info.ipi6_addr,
+			.sin6_scope_id = info.ipi6_ifindex};
+		e.len = sizeof(e.in6);
+	}
+	return e;
+}
+
+static void control_put(struct msghdr *header, int level, int type, const void *data, size_t len)
+{
+	struct cmsghdr *c = header->msg_control;
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), data, len);
+	header->msg_controllen = CMSG_SPACE(len);
+}
+
+/** Make a datagram leave from `local`; `header` has room for the control message. */
+static void send_from(struct msghdr *header, const struct endpoint *local)
+{
+	if (local->len == 0) {
+		header->msg_controllen = 0;
+	} else if (local->sa.sa_family == AF_INET) {
+		struct in_pktinfo info = {.ipi_spec_dst = local->in.sin_addr};
+		control_put(header, IPPROTO_IP, IP_PKTINFO, &info, sizeof(info));
+	} else {
+		/* RFC 3542 §6.2: the interface is only needed where the address alone means
+		 * nothing; elsewhere routing decides, as it did for the query. */
+		struct in6_pktinfo info = {.ipi6_addr = local->in6.sin6_addr};
+		if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) {
+			info.ipi6_ifindex = local->in6.sin6_scope_id;
+		}
+		control_put(header, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof(info));
+	}
+}
+
+/** What was received into slot `i`. */
+static struct span message_received(const struct udp *u, unsigned i)
+{
+	size_t len = u->in[i].msg_len;
+	if (u->in[i].msg_hdr.msg_flags & MSG_TRUNC) {
+		/* No query that we would understand is so long. The header alone cannot be right
+		 * with any QDCOUNT: RFC 1035 §4.1.1, it is owed FORMERR. */
+		len = HEADER_LEN;
+	}
+	return (struct span){.data = u->in_slot[i], .len = len};
+}
+
+/** Who sent what is in slot `i`; its header is made ready for the next batch. */
+static const struct requestor *requestor_received(const struct udp_socket *s, unsigned i)
+{
+	struct requestor *from = &s->udp->from[i];
+	struct msghdr *header = &s->udp->in[i].msg_hdr;
+	from->peer.len = header->msg_namelen;
+	from->local = address_asked(header);
+	from->slot = s->index;
+	header->msg_namelen = sizeof(from->peer.in6);
+	header->msg_controllen = sizeof(s->udp->in_control[i]);
+	return from;
+}
+
+/** Compose the answers to a batch. @return how many stand in the first slots of `out` */
+static unsigned compose(const struct udp_socket *s, unsigned received)
+{
+	struct udp *u = s->udp;
+	unsigned ready = 0;
+	for (unsigned i = 0; i < received; i++) {
+		const struct requestor *from = requestor_received(s, i);
+		struct writer w = {.data = u->out_slot[ready], .size = UDP_SLOT_SIZE};
+		if (u->serve(u->ctx, message_received(u, i), from, &w) != VERDICT_SEND) {
+			continue;
+		}
+		struct msghdr *header = &u->out[ready].msg_hdr;
+		header->msg_name = &u->from[i].peer;
+		header->msg_namelen = from->peer.len;
+		send_from(header, &from->local);
+		u->out_octets[ready].iov_len = w.len;
+		ready++;
+	}
+	return ready;
+}
+
+/**
+ * Send the first `count` responses. One that the kernel refuses (a firewall, no route, a full
+ * queue) is counted and passed over: the others are owed to other requestors.
+ *
+ * A full queue is not waited for. The send buffer takes a batch of the largest responses, so it is
+ * the interface that is congested; waiting would delay every other requestor of this worker, and
+ * the one concerned asks again.
+ */
+static void send_batch(const struct udp_socket *s, unsigned count)
+{
+	struct udp *u = s->udp;
+	unsigned done = 0;
+	while (done < count) {
+		int n = sendmmsg(s->fd, u->out + done, count - done, MSG_DONTWAIT);
+		if (n > 0) {
+			done += (unsigned)n;
+		} else if (errno != EINTR) {
+			stats_add(u->stats, STAT_DROP_SEND, 1);
+			done++;
+		}
+	}
+}
+
+static void udp_readable(evutil_socket_t fd, short what, void *arg)
+{
+	const struct udp_socket *s = arg;
+	struct udp *u = s->udp;
+	(void)what;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		int received = recvmmsg(fd, u->in, UDP_BATCH, MSG_DONTWAIT, NULL);
+		if (received <= 0) {
+			return; /* whatever it was, the loop calls again while there is input */
+		}
+		uint64_t begin = now_ns();
+		unsigned ready = compose(s, (unsigned)received);
+		if (ready > 0) {
+			send_batch(s, ready);
+			histogram_add(&u->stats->request, now_ns() - begin, ready);
+		}
+		if (received < UDP_BATCH) {
+			return;
+		}
+	}
+}
+
+/** Lay out what never changes from batch to batch. */
+static void lay_out(struct udp *u)
+{
+	for (unsigned i = 0; i < UDP_BATCH; i++) {
+		u->in_octets[i] =
+			(struct iovec){.iov_base = u->in_slot[i], .iov_len = UDP_SLOT_SIZE};
+		u->in[i].msg_hdr = (struct msghdr){.msg_name = &u->from[i].peer,
+			.msg_namelen = sizeof(u->from[i].peer.in6),
+			.msg_iov = &u->in_octets[i],
+			.msg_iovlen = 1,
+			.msg_control = &u->in_control[i],
+			.msg_controllen = sizeof(u->in_control[i])};
+		u->out_octets[i].iov_base = u->out_slot[i];
+		u->out[i].msg_hdr = (struct msghdr){.msg_iov = &u->out_octets[i],
+			.msg_iovlen = 1,
+			.msg_control = &u->out_control[i]};
+	}
+}
+
+int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, serve_message *serve,
+	void *ctx)
+{
+	struct udp *u = calloc(1, sizeof(*u)); /* pages of slots that are never used stay unborn */
+	if (!u) {
+		return -ENOMEM;
+	}
+	u->base = base;
+	u->stats = stats;
+	u->serve = serve;
+	u->ctx = ctx;
+	lay_out(u);
+	*udp = u;
+	return 0;
+}
+
+static int set_int(int fd, int level, int name, int value)
+{
+	return setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+/** Sizes, and no fragmentation by what strangers claim about the path; best effort. */
+static void tune(int fd, int family)
+{
+	if (set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_OCTETS) != 0) {
+		(void)set_int(fd, SOL_SOCKET, SO_RCVBUF, BUFFER_OCTETS);
+	}
+	if (set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_OCTETS) != 0) {
+		(void)set_int(fd, SOL_SOCKET, SO_SNDBUF, BUFFER_OCTETS);
+	}
+	/* A forged "fragmentation needed" must not shrink what we send to somebody. */
+	if (family == AF_INET) {
+		(void)set_int(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_OMIT);
+	} else {
+		(void)set_int(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_OMIT);
+	}
+}
+
+static bool is_wildcard(const struct endpoint *e)
+{
+	return e->sa.sa_family == AF_INET ? e->in.sin_addr.s_addr == htonl(INADDR_ANY)
+					  : IN6_IS_ADDR_UNSPECIFIED(&e->in6.sin6_addr);
+}
+
+/** Ask the kernel for the address each datagram was sent to. */
+static int want_address_asked(int fd, int family)
+{
+	return family == AF_INET ? set_int(fd, IPPROTO_IP, IP_PKTINFO, 1)
+				 : set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+}
+
+static int bind_socket(int fd, struct endpoint *at)
+{
+	int family = at->sa.sa_family;
+	bool v6 = family == AF_INET6;
+	if (set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0 ||
+		(v6 && set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) != 0) ||
+		(is_wildcard(at) && want_address_asked(fd, family) != 0) ||
+		bind(fd, &at->sa, at->len) != 0 || getsockname(fd, &at->sa, &at->len) != 0) {
+		return -errno;
+	}
+	tune(fd, family);
+	return 0;
+}
+
+/** Bind a new socket. @param[out] fd  ours to close, where 0 is returned */
+static int open_socket(int *fd, struct endpoint *at)
+{
+	*fd = socket(at->sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (*fd < 0) {
+		return -errno;
+	}
+	int r = bind_socket(*fd, at);
+	if (r != 0) {
+		close(*fd);
+	}
+	return r;
+}
+
+int udp_listen(struct udp *udp, struct endpoint *at)
+{
+	if (udp->count == CONF_LISTEN_MAX) {
+		return -EMFILE;
+	}
+	struct udp_socket *s = &udp->socket[udp->count];
+	int r = open_socket(&s->fd, at);
+	if (r != 0) {
+		return r;
+	}
+	s->udp = udp;
+	s->index = udp->count;
+	s->readable = event_new(udp->base, s->fd, EV_READ | EV_PERSIST, udp_readable, s);
+	if (!s->readable || event_add(s->readable, NULL) != 0) {
+		if (s->readable) {
+			event_free(s->readable);
+		}
+		close(s->fd);
+		return -ENOMEM;
+	}
+	udp->count++;
+	return 0;
+}
+
+/** sendmsg takes no const data, yet does not write it. */
+static void *unconst(const void *p)
+{
+	void *q;
+	memcpy(&q, &p, sizeof(q));
+	return q;
+}
+
+void udp_send(struct udp *udp, const struct requestor *to, struct span message)
+{
+	if (to->slot >= udp->count) {
+		return;
+	}
+	struct iovec octets = {.iov_base = unconst(message.data), .iov_len = message.len};
+	struct control control = {.octets = {0}};
+	struct msghdr header = {.msg_name = unconst(&to->peer),
+		.msg_namelen = to->peer.len,
+		.msg_iov = &octets,
+		.msg_iovlen = 1,
+		.msg_control = &control};
+	send_from(&header, &to->local);
+	ssize_t n;
+	do {
+		n = sendmsg(udp->socket[to->slot].fd, &header, MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0) {
+		stats_add(udp->stats, STAT_DROP_SEND, 1);
+	}
+}
+
+uint64_t udp_overflows(const struct udp *udp)
+{
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < udp->count; i++) {
+		uint32_t info[SK_MEMINFO_VARS] = {0};
+		socklen_t len = sizeof(info);
+		if (getsockopt(udp->socket[i].fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0) {
+			sum += info[SK_MEMINFO_DROPS];
+		}
+	}
+	return sum;
+}
+
+void udp_close(struct udp *udp)
+{
+	if (!udp) {
+		return;
+	}
+	for (unsigned i = 0; i < udp->count; i++) {
+		event_free(udp->socket[i].readable);
+		close(udp->socket[i].fd);
+	}
+	free(udp);
+}

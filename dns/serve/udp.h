@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Datagrams in and out: the UDP sockets of one worker, which share its buffers. Received in
+ * batches, answered in place, sent in batches. Decides nothing about DNS.
+ */
+#pragma once
+
+#include "dns/serve/serve.h"
+
+struct event_base;
+struct stats;
+struct udp;
+
+enum {
+	UDP_BATCH = 64, /* datagrams of one recvmmsg and one sendmmsg */
+	UDP_SLOT_SIZE =
+		4096 /* octets of the largest query that is read and response that is sent */
+};
+
+/**
+ * @param base   the worker's loop
+ * @param stats  the worker's; borrowed until udp_close
+ * @param serve  called for each datagram; one that was cut is presented as its header alone, which
+ *               makes it a query that is owed FORMERR
+ * @return 0; -ENOMEM
+ */
+int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, serve_message *serve,
+	void *ctx) __attribute__((warn_unused_result));
+
+/**
+ * Bind one more socket and read from it. On a wildcard address, answers leave from the address that
+ * was asked (RFC 2181 §4.1).
+ *
+ * @param[in,out] at  where; with port 0, the port that the kernel chose is filled in
+ * @return 0; -EMFILE beyond CONF_LISTEN_MAX sockets; -errno of socket, bind or the loop
+ */
+int udp_listen(struct udp *udp, struct endpoint *at) __attribute__((warn_unused_result));
+
+/** Send one datagram, through the socket and from the address that `to` asked. A failure is
+ * counted.
+ */
+void udp_send(struct udp *udp, const struct requestor *to, struct span message);
+
+/** Datagrams that the kernel dropped because a receive buffer was full. Any thread. */
+uint64_t udp_overflows(const struct udp *udp);
+
+/** Close the sockets and free. NULL is a no-op. */
+void udp_close(struct udp *udp);

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * UDP with real sockets on the loopback. The server is a function that the test gives: it answers
+ * with the message itself, QR set, unless the octet behind the header says otherwise.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "dns/admin/stats.h"
+#include "dns/serve/udp.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { ORDER_DROP = 'd', ORDER_FORWARD = 'f', ORDER_LARGEST = 'l' };
+
+struct server {
+	struct event_base *base;
+	struct udp *udp;
+	struct stats stats;
+	struct endpoint at;
+	unsigned served;
+	size_t last_len;
+	struct requestor last;
+};
+
+/* Seams: the kernel's refusals, and what is allocated. */
+int __real_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
+int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+static unsigned sendmmsg_calls;
+static unsigned allocations;
+static int refused_octet; /* datagrams with it behind the header are refused … */
+static int refused_error; /* … with this error */
+
+static bool is_refused(const struct mmsghdr *m)
+{
+	const uint8_t *octets = m->msg_hdr.msg_iov->iov_base;
+	return refused_error != 0 && octets[HEADER_LEN] == refused_octet;
+}
+
+/* As the kernel does: those before the failure are sent, and only a failure of the first is told.
+ */
+int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+	unsigned good = 0;
+	sendmmsg_calls++;
+	while (good < count && !is_refused(&messages[good])) {
+		good++;
+	}
+	if (good == 0) {
+		errno = refused_error;
+		return -1;
+	}
+	return __real_sendmmsg(fd, messages, good, flags);
+}
+
+void *__wrap_malloc(size_t size)
+{
+	allocations++;
+	return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	allocations++;
+	return __real_calloc(count, size);
+}
+
+static enum verdict serve(
+	void *ctx, struct span message, const struct requestor *from, struct writer *out)
+{
+	struct server *s = ctx;
+	uint8_t order = message.len > HEADER_LEN ? message.data[HEADER_LEN] : 0;
+	s->served++;
+	s->last_len = message.len;
+	s->last = *from;
+	if (order == ORDER_DROP || message.len < HEADER_LEN) {
+		return VERDICT_DROP;
+	}
+	if (order == ORDER_FORWARD) {
+		return VERDICT_FORWARD;
+	}
+	uint8_t *begin = out->data + out->len;
+	writer_octets(out, message.data, message.len);
+	begin[2] |= 0x80;
+	if (order == ORDER_LARGEST) {
+		size_t left = out->size - out->len;
+		memset(writer_room(out, left), 'x', left);
+	}
+	assert_false(out->fault);
+	return VERDICT_SEND;
+}
+
+static struct endpoint endpoint_of(const char *text, uint16_t port)
+{
+	struct endpoint e;
+	memset(&e, 0, sizeof(e));
+	if (inet_pton(AF_INET, text, &e.in.sin_addr) == 1) {
+		e.in.sin_family = AF_INET;
+		e.in.sin_port = htons(port);
+		e.len = sizeof(e.in);
+	} else {
+		assert_int_equal(inet_pton(AF_INET6, text, &e.in6.sin6_addr), 1);
+		e.in6.sin6_family = AF_INET6;
+		e.in6.sin6_port = htons(port);
+		e.len = sizeof(e.in6);
+	}
+	return e;
+}
+
+static int setup(void **state)
+{
+	struct server *s = calloc(1, sizeof(*s));
+	assert_non_null(s);
+	s->base = event_base_new();
+	assert_non_null(s->base);
+	assert_int_equal(udp_open(&s->udp, s->base, &s->stats, serve, s), 0);
+	refused_error = 0;
+	*state = s;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct server *s = *state;
+	udp_close(s->udp);
+	event_base_free(s->base);
+	free(s);
+	return 0;
+}
+
+static bool has_ipv6(void)
+{
+	struct endpoint e = endpoint_of("::1", 0);
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool has = fd >= 0 && bind(fd, &e.sa, e.len) == 0;
+	if (fd >= 0) {
+		close(fd);
+	}
+	return has;
+}
+
+static void listen_at(struct server *s, const char *address)
+{
+	s->at = endpoint_of(address, 0);
+	assert_int_equal(udp_listen(s->udp, &s->at), 0);
+	assert_int_not_equal(endpoint_port(&s->at), 0);
+}
+
+/* A socket that sends to `address` and takes datagrams from there alone. */
+static int client_to(const struct server *s, const char *address)
+{
+	struct endpoint to = endpoint_of(address, endpoint_port(&s->at));
+	int fd = socket(to.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct timeval patience = {.tv_sec = 5};
+	int large = 1 << 20;
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, &to.sa, to.len), 0);
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
+	return fd;
+}
+
+/* A header with the ID, and one octet of orders. */
+static void ask(int fd, uint16_t id, char order)
+{
+	uint8_t message[HEADER_LEN + 1] = {0};
+	octets_put_u16(message, id);
+	message[HEADER_LEN] = (uint8_t)order;
+	assert_int_equal(send(fd, message, sizeof(message), 0), sizeof(message));
+}
+
+static void turn(struct server *s)
+{
+	assert_true(event_base_loop(s->base, EVLOOP_NONBLOCK) >= 0);
+}
+
+/* Take one datagram. @return its ID */
+static uint16_t take(int fd, size_t *len)
+{
+	uint8_t message[UDP_SLOT_SIZE + 1];
+	ssize_t n = recv(fd, message, sizeof(message), 0);
+	assert_true(n >= HEADER_LEN);
+	assert_int_equal(message[2] & 0x80, 0x80);
+	*len = (size_t)n;
+	return octets_u16(message);
+}
+
+static void nothing_left(int fd)
+{
+	uint8_t octet;
+	assert_int_equal(recv(fd, &octet, 1, MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+static void a_query_is_answered(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	ask(fd, 7, 'x');
+	turn(s);
+	assert_int_equal(take(fd, &len), 7);
+	assert_int_equal(len, HEADER_LEN + 1);
+	assert_int_equal(s->last.local.len, 0);
+	assert_false(s->last.tcp);
+	close(fd);
+}
+
+static void batches_are_answered_with_one_call_each(void **state)
+{
+	struct server *s = *state;
+	enum { QUERIES = 3 * UDP_BATCH + 8 };
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (uint16_t i = 0; i < QUERIES; i++) {
+		ask(fd, i, 'x');
+	}
+	sendmmsg_calls = 0;
+	allocations = 0;
+	turn(s);
+	assert_int_equal(sendmmsg_calls, 4);
+	assert_int_equal(allocations, 0);
+	for (uint16_t i = 0; i < QUERIES; i++) {
+		assert_int_equal(take(fd, &len), i);
+	}
+	nothing_left(fd);
+	assert_int_equal(s->stats.request.count, QUERIES);
+	assert_int_equal(s->stats.value[STAT_DROP_SEND], 0);
+	close(fd);
+}
+
+static void answers_go_to_who_asked(void **state)
+{
+	struct server *s = *state;
+	int fd[5];
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	for (uint16_t i = 0; i < 5; i++) {
+		fd[i] = client_to(s, "127.0.0.1");
+		ask(fd[i], i, i == 2 ? ORDER_DROP : i == 3 ? ORDER_FORWARD : 'x');
+	}
+	turn(s);
+	assert_int_equal(s->served, 5);
+	for (uint16_t i = 0; i < 5; i++) {
+		if (i == 2 || i == 3) {
+			nothing_left(fd[i]);
+		} else {
+			assert_int_equal(take(fd[i], &len), i);
+		}
+		close(fd[i]);
+	}
+	assert_int_equal(s->stats.request.count, 3);
+}
+
+static void answers_leave_from_the_ipv4_address_asked(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	listen_at(s, "0.0.0.0");
+	int one = client_to(s, "127.0.0.1");
+	int two = client_to(s, "127.0.0.2");
+	ask(one, 1, 'x');
+	ask(two, 2, 'x');
+	turn(s);
+	assert_int_equal(take(one, &len), 1);
+	assert_int_equal(take(two, &len), 2);
+	nothing_left(one);
+	close(one);
+	close(two);
+}
+
+static void answers_leave_from_the_ipv6_address_asked(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	if (!has_ipv6()) {
+		print_message("no IPv6 here\n");
+		skip();
+	}
+	listen_at(s, "::");
+	int fd = client_to(s, "::1");
+	ask(fd, 3, 'x');
+	turn(s);
+	assert_int_equal(take(fd, &len), 3);
+	assert_int_equal(s->last.local.sa.sa_family, AF_INET6);
+	close(fd);
+}
+
+static void a_forwarded_reply_leaves_from_the_address_asked(void **state)
+{
+	struct server *s = *state;
+	uint8_t reply[HEADER_LEN] = {0, 9, 0x80};
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	listen_at(s, "0.0.0.0"); /* the second socket: the slot matters */
+	int fd = client_to(s, "127.0.0.2");
+	ask(fd, 9, ORDER_FORWARD);
+	turn(s);
+	nothing_left(fd);
+	assert_int_equal(s->last.slot, 1);
+	udp_send(s->udp, &s->last, (struct span){.data = reply, .len = sizeof(reply)});
+	assert_int_equal(take(fd, &len), 9);
+	assert_int_equal(len, sizeof(reply));
+	close(fd);
+}
+
+static void sockets_of_both_kinds_share_the_buffers(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	listen_at(s, "0.0.0.0");
+	int wild = client_to(s, "127.0.0.2");
+	listen_at(s, "127.0.0.1");
+	int plain = client_to(s, "127.0.0.1");
+	for (uint16_t i = 0; i < 3; i++) {
+		ask(wild, i, 'x');
+		turn(s);
+		assert_int_equal(take(wild, &len), i);
+		ask(plain, i, 'x');
+		turn(s);
+		assert_int_equal(take(plain, &len), i);
+	}
+	close(wild);
+	close(plain);
+}
+
+static void of_a_datagram_that_was_cut_the_header_is_served(void **state)
+{
+	struct server *s = *state;
+	static const uint8_t huge[UDP_SLOT_SIZE + 1] = {0, 5};
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	assert_int_equal(send(fd, huge, sizeof(huge) - 1, 0), sizeof(huge) - 1);
+	turn(s);
+	assert_int_equal(s->last_len, UDP_SLOT_SIZE);
+	assert_int_equal(take(fd, &len), 5);
+	assert_int_equal(send(fd, huge, sizeof(huge), 0), sizeof(huge));
+	turn(s);
+	assert_int_equal(s->last_len, HEADER_LEN);
+	assert_int_equal(take(fd, &len), 5);
+	ask(fd, 6, 'x'); /* the slot is whole again */
+	turn(s);
+	assert_int_equal(take(fd, &len), 6);
+	close(fd);
+}
+
+static void an_empty_datagram_is_served_as_such(void **state)
+{
+	struct server *s = *state;
+	struct requestor nobody = {.slot = 99};
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	assert_int_equal(send(fd, "", 0, 0), 0);
+	ask(fd, 1, ORDER_DROP);
+	turn(s);
+	assert_int_equal(s->served, 2);
+	udp_send(s->udp, &nobody, (struct span){.data = (const uint8_t *)"x", .len = 1});
+	nothing_left(fd);
+	close(fd);
+}
+
+static void the_largest_response_fits_one_slot(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (uint16_t i = 0; i < UDP_BATCH; i++) {
+		ask(fd, i, ORDER_LARGEST);
+	}
+	turn(s);
+	for (uint16_t i = 0; i < UDP_BATCH; i++) {
+		assert_int_equal(take(fd, &len), i);
+		assert_int_equal(len, UDP_SLOT_SIZE);
+	}
+	assert_int_equal(s->stats.value[STAT_DROP_SEND], 0);
+	close(fd);
+}
+
+static void what_the_kernel_refuses_loses_nothing_else(void **state)
+{
+	struct server *s = *state;
+	static const int errors[] = {EPERM, EAGAIN, ENOBUFS, ECONNREFUSED, ENETUNREACH};
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (unsigned e = 0; e < sizeof(errors) / sizeof(errors[0]); e++) {
+		refused_error = errors[e];
+		refused_octet = 'r';
+		for (uint16_t i = 0; i < 10; i++) {
+			ask(fd, i, i == 0 || i == 4 || i == 5 || i == 9 ? 'r' : 'x');
+		}
+		turn(s);
+		for (uint16_t i = 0; i < 10; i++) {
+			if (i != 0 && i != 4 && i != 5 && i != 9) {
+				assert_int_equal(take(fd, &len), i);
+			}
+		}
+		nothing_left(fd);
+		assert_int_equal(s->stats.value[STAT_DROP_SEND], 4 * (e + 1));
+	}
+	close(fd);
+}
+
+static void a_reply_that_the_kernel_refuses_is_counted(void **state)
+{
+	struct server *s = *state;
+	static const uint8_t message[HEADER_LEN];
+	listen_at(s, "127.0.0.1");
+	struct requestor to = {.peer = endpoint_of("127.0.0.1", 0)}; /* port 0: EINVAL */
+	udp_send(s->udp, &to, (struct span){.data = message, .len = sizeof(message)});
+	assert_int_equal(s->stats.value[STAT_DROP_SEND], 1);
+}
+
+static void two_workers_share_a_port(void **state)
+{
+	struct server *s = *state;
+	struct udp *other;
+	listen_at(s, "127.0.0.1");
+	struct endpoint same = s->at;
+	assert_int_equal(udp_open(&other, s->base, &s->stats, serve, s), 0);
+	assert_int_equal(udp_listen(other, &same), 0);
+	udp_close(other);
+}
+
+static void an_address_that_is_not_ours_is_an_error(void **state)
+{
+	struct server *s = *state;
+	struct endpoint foreign = endpoint_of("192.0.2.1", 0);
+	assert_int_equal(udp_listen(s->udp, &foreign), -EADDRNOTAVAIL);
+}
+
+static void datagrams_that_found_no_room_are_counted(void **state)
+{
+	struct server *s = *state;
+	static const uint8_t message[1000];
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	assert_int_equal(udp_overflows(s->udp), 0);
+	for (unsigned i = 0; i < 20000 && udp_overflows(s->udp) == 0; i++) {
+		(void)send(fd, message, sizeof(message), 0);
+	}
+	assert_true(udp_overflows(s->udp) > 0);
+	close(fd);
+}
+
+#define STATEMENT(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		STATEMENT(a_query_is_answered),
+		STATEMENT(batches_are_answered_with_one_call_each),
+		STATEMENT(answers_go_to_who_asked),
+		STATEMENT(answers_leave_from_the_ipv4_address_asked),
+		STATEMENT(answers_leave_from_the_ipv6_address_asked),
+		STATEMENT(a_forwarded_reply_leaves_from_the_address_asked),
+		STATEMENT(sockets_of_both_kinds_share_the_buffers),
+		STATEMENT(of_a_datagram_that_was_cut_the_header_is_served),
+		STATEMENT(an_empty_datagram_is_served_as_such),
+		STATEMENT(the_largest_response_fits_one_slot),
+		STATEMENT(what_the_kernel_refuses_loses_nothing_else),
+		STATEMENT(a_reply_that_the_kernel_refuses_is_counted),
+		STATEMENT(two_workers_share_a_port),
+		STATEMENT(an_address_that_is_not_ours_is_an_error),
+		STATEMENT(datagrams_that_found_no_room_are_counted),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
