@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The kernel's memory of flows to port 53, and how to make it forget. nat rules are asked only
+ * about the first packet of a flow.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/** Which flows to port 53, UDP and TCP, in which zone. */
+struct conntrack_flows {
+	uint16_t zone;
+	uint16_t port; /* of ours: a flow that is redirected is answered from it */
+	enum { CONNTRACK_REDIRECTED, CONNTRACK_OTHERS } which;
+};
+
+/**
+ * Delete these flows. Needs CAP_NET_ADMIN.
+ *
+ * @param[out] count  of those deleted, also after an error
+ * @return 0; -EPERM; -EOPNOTSUPP and the like where the kernel has no CONFIG_NF_CT_NETLINK; -ENOMEM
+ * Cost: one pass over all flows of the network namespace.
+ */
+int conntrack_delete(const struct conntrack_flows *flows, unsigned *count)
+	__attribute__((warn_unused_result));

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Redirection: the kernel hands us the application's DNS queries. rules.c decides what to
+ * intercept, as plain data; nft.c turns it into one netlink batch. Knows only conf/.
+ */
+#pragma once
+
+#include "conf/endpoint.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct conf;
+struct redirect;
+
+enum { RULES_SERVERS_MAX = 16 };
+
+/** What to intercept. */
+struct rules {
+	bool ipv4;
+	bool ipv6;        /* false: ipFamilyMode ipv4, or the kernel has no IPv6 */
+	bool capture_all; /* all of port 53 but link-local; else only the servers' addresses */
+	bool zones;       /* conntrack zones keep our flows and the application's apart */
+	bool has_uid;     /* `uid` bypasses us, as in Kuma */
+	uint32_t uid;
+	uint32_t mark; /* of our own queries, which are never intercepted; not 0 */
+	uint16_t port; /* where queries go: 127.0.0.1 and ::1 */
+	unsigned server_count;
+	struct endpoint server[RULES_SERVERS_MAX];
+};
+
+struct redirect_error {
+	char text[256]; /* what is missing, and what to do */
+};
+
+/**
+ * Compile the configuration. Resolves kumaDPUser as Kuma does: a name or UID; empty: 5678 where
+ * that UID exists, else the user kuma-dp, else nobody is exempt by UID.
+ *
+ * @param servers  those of resolv.conf, `count` of them; for !capture_all
+ * @return 0; -ENOENT where a configured user does not exist, `error` set
+ */
+int rules_compile(struct rules *rules, const struct conf *conf, const struct endpoint *servers,
+	unsigned count, struct redirect_error *error) __attribute__((warn_unused_result));
+
+/**
+ * Install the rules in one batch, owned by this process: the kernel removes them when the process
+ * ends, however it ends. Beside another daemon's table a second one is made, so that a second start
+ * takes over without a gap. Flows to port 53 that exist already are intercepted as well: with zones
+ * they are new ones, without they are removed from conntrack, since nat rules only see new ones.
+ *
+ * @return 0; -EPERM (no CAP_NET_ADMIN), -EOPNOTSUPP (no nf_tables, nat, or owner flag in the
+ * kernel), or the kernel's -errno; `error` set. Nothing is left behind by a failure.
+ */
+int redirect_open(struct redirect **redirect, const struct rules *rules,
+	struct redirect_error *error) __attribute__((warn_unused_result));
+
+/** Name of our table, family inet. */
+const char *redirect_table(const struct redirect *redirect);
+
+/** One line for people: what is captured. @return `text` */
+const char *redirect_describe(const struct rules *rules, char *text, unsigned size);
+
+/**
+ * Stop interception: new queries go their own way from now on. Those in progress can still be
+ * answered until redirect_close. Where the kernel does not let us (capabilities were given up), all
+ * rules go at once. NULL is a no-op.
+ */
+void redirect_withdraw(struct redirect *redirect);
+
+/**
+ * Remove the rules, and flows to our port from conntrack unless another daemon's table remains.
+ * NULL is a no-op.
+ */
+void redirect_close(struct redirect *redirect);
