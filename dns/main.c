@@ -1,0 +1,482 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * kuma-dns(8): arguments, the order of start and stop, signals. The only file that sees both dns/
+ * and redirect/. The functions stand in the order of the daemon's life.
+ */
+#include "conf/conf.h"
+#include "conf/log.h"
+#include "dns/admin/admin.h"
+#include "dns/admin/state.h"
+#include "dns/mesh/mesh.h"
+#include "dns/resolve/servers.h"
+#include "dns/serve/listening.h"
+#include "dns/serve/worker.h"
+#include "redirect/redirect.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#ifndef KUMA_DNS_VERSION
+#define KUMA_DNS_VERSION "unknown"
+#endif
+
+enum {
+	STATUS_FAILURE = 1,
+	STATUS_USAGE = 2,
+	FIRST_TABLE_LIMIT_S = 2 /* then we redirect without a table: forwarding works */
+};
+
+struct daemon {
+	struct conf conf;
+	struct servers servers;
+	struct mesh_zones zones;
+	struct rules rules;
+	struct state state;
+	struct event_base *base;
+	struct event *stop[2]; /* SIGTERM, SIGINT */
+	struct event *first_table_limit;
+	struct worker **workers;
+	unsigned open;    /* workers that are open … */
+	unsigned started; /* … and of these, that run */
+	struct admin *admin;
+	struct mesh *mesh;
+	struct redirect *redirect;
+	bool ready; /* said so */
+	int status; /* exit status */
+};
+
+/* Configuration, and what follows from it alone */
+
+static int read_zones(struct mesh_zones *zones, const struct conf *conf)
+{
+	for (unsigned i = 0; i < conf->mesh_zones.count; i++) {
+		const char *text = conf->mesh_zones.item[i];
+		if (zones->count == MESH_ZONES_MAX ||
+			dname_from_text(&zones->item[zones->count], text, strlen(text)) != 0) {
+			log_error("meshZones: %s is no domain name, or one too many", text);
+			return -EINVAL;
+		}
+		zones->count++;
+	}
+	return 0;
+}
+
+/** Servers to ask; we are none of them, a query would go round for ever. */
+static void read_servers(struct servers *servers, const struct conf *conf)
+{
+	struct servers all;
+	struct endpoint_list ours;
+	char text[ENDPOINT_TEXT_SIZE];
+	int r = servers_load(&all, conf);
+	if (r != 0) {
+		log_warning("%s: %s", conf->resolv_conf, strerror(-r));
+	}
+	listening_list(&ours, conf);
+	for (unsigned i = 0; i < all.count; i++) {
+		if (listening_takes(ours.item, ours.count, &all.item[i])) {
+			log_warning("name server %s is ourselves: not asked",
+				endpoint_format(&all.item[i], text));
+		} else {
+			servers->item[servers->count++] = all.item[i];
+		}
+	}
+	if (servers->count == 0) {
+		log_warning("no name servers: only names of the mesh are answered");
+	}
+}
+
+/** What to intercept: what applications ask is in resolv.conf, whomever we ask ourselves. */
+static int compile_rules(struct rules *rules, const struct conf *conf)
+{
+	struct conf asked = *conf;
+	struct servers servers;
+	struct redirect_error error = {.text = ""};
+	asked.servers.count = 0;
+	if (servers_load(&servers, &asked) != 0) {
+		servers.count = 0; /* logged when we read it for ourselves, or of no interest */
+	}
+	int r = rules_compile(rules, conf, servers.item, servers.count, &error);
+	if (r != 0) {
+		log_error("%s", error.text);
+	} else if (!rules->capture_all && rules->server_count == 0) {
+		log_warning("%s names no server: nothing is captured; redirect.dns.captureAll "
+			    "captures everything",
+			conf->resolv_conf);
+	}
+	return r;
+}
+
+static int configure(struct daemon *d)
+{
+	log_set_level((enum log_level)d->conf.log_level);
+	if (!d->conf.redirect_enabled) {
+		d->conf.mark = 0; /* it takes a capability, and there is nothing to be spared by */
+	}
+	int r = read_zones(&d->zones, &d->conf);
+	if (r != 0) {
+		return r;
+	}
+	read_servers(&d->servers, &d->conf);
+	return d->conf.redirect_enabled ? compile_rules(&d->rules, &d->conf) : 0;
+}
+
+/** Every connection and every upstream socket is a descriptor. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+/* Redirection, once we can answer */
+
+static void end(struct daemon *d, int status)
+{
+	d->status = status;
+	(void)event_base_loopbreak(d->base);
+}
+
+static void log_ready_once(struct daemon *d)
+{
+	char reason[256];
+	if (!d->ready && state_ready(&d->state, reason, sizeof(reason))) {
+		d->ready = true;
+		log_info("ready%s%s", reason[0] ? ": " : "", reason);
+	}
+}
+
+/** The kernel only sends where somebody listens: else interception would be a denial. */
+static void note_families(struct daemon *d)
+{
+	unsigned count;
+	const struct endpoint *listening = worker_listening(d->workers[0], &count);
+	struct endpoint loopback4 = listening_loopback4(d->conf.port);
+	struct endpoint loopback6 = listening_loopback6(d->conf.port);
+	bool v4 = listening_takes(listening, count, &loopback4);
+	bool v6 = listening_takes(listening, count, &loopback6);
+	if (d->rules.ipv4 && !v4) {
+		log_warning("not listening on 127.0.0.1:%u: IPv4 is not redirected", d->conf.port);
+	}
+	if (d->rules.ipv6 && !v6) {
+		log_info("not listening on [::1]:%u: IPv6 is not redirected", d->conf.port);
+	}
+	d->rules.ipv4 = d->rules.ipv4 && v4;
+	d->rules.ipv6 = d->rules.ipv6 && v6;
+}
+
+static void begin_redirecting(struct daemon *d)
+{
+	struct redirect_error error = {.text = ""};
+	(void)event_del(d->first_table_limit);
+	int r = redirect_open(&d->redirect, &d->rules, &error);
+	if (r != 0) {
+		bool hinted = strstr(error.text, "--no-redirect") != NULL;
+		log_error("redirection: %s%s", error.text[0] ? error.text : strerror(-r),
+			hinted ? "" : "; use --no-redirect to run without");
+		(void)snprintf(
+			d->state.redirect_text, sizeof(d->state.redirect_text), "%s", error.text);
+		d->state.redirect = REDIRECT_FAILED;
+		end(d, STATUS_FAILURE);
+		return;
+	}
+	(void)redirect_describe(&d->rules, d->state.redirect_text, sizeof(d->state.redirect_text));
+	d->state.redirect = REDIRECT_ACTIVE;
+	log_info("redirecting %s", d->state.redirect_text);
+	log_ready_once(d);
+}
+
+static void on_first_table_limit(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	(void)fd;
+	(void)what;
+	const char *problem = mesh_status(d->mesh)->problem;
+	log_warning("no table after %d s%s%s; redirecting without it", FIRST_TABLE_LIMIT_S,
+		problem[0] ? ": " : "", problem);
+	begin_redirecting(d);
+}
+
+/* Tables */
+
+/** Hand a new table to every worker; the last reference is ours, for the admin socket. */
+static void on_table(void *ctx, struct table *table, enum mesh_source source)
+{
+	struct daemon *d = ctx;
+	for (unsigned i = 0; i < d->open; i++) {
+		worker_publish(d->workers[i], table_ref(table));
+	}
+	table_unref(d->state.table);
+	d->state.table = table;
+	if (d->state.table_ready_ms == 0 && source != MESH_SAVED) {
+		d->state.table_ready_ms = state_now_ms();
+	}
+	if (!d->mesh) {
+		return; /* still starting: see wait_for_table */
+	}
+	if (d->state.redirect == REDIRECT_WAITING) {
+		begin_redirecting(d);
+	}
+	log_ready_once(d);
+}
+
+/** Redirect at once where there is a table, or nobody to bring one; else within a limit. */
+static void wait_for_table(struct daemon *d)
+{
+	struct timeval limit = {.tv_sec = FIRST_TABLE_LIMIT_S};
+	bool has_source = d->conf.table_file[0] || d->conf.work_dir[0];
+	if (d->state.redirect != REDIRECT_WAITING) {
+		log_ready_once(d);
+	} else if (d->state.table || !has_source) {
+		begin_redirecting(d);
+	} else if (event_add(d->first_table_limit, &limit) != 0) {
+		begin_redirecting(d);
+	}
+}
+
+/* Start */
+
+static void on_stop(evutil_socket_t signal_number, short what, void *arg)
+{
+	struct daemon *d = arg;
+	(void)what;
+	log_info("stopping: %s", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+	end(d, EXIT_SUCCESS);
+}
+
+static int open_loop(struct daemon *d)
+{
+	static const int signals[] = {SIGTERM, SIGINT};
+	d->base = event_base_new();
+	if (!d->base) {
+		return -ENOMEM;
+	}
+	for (unsigned i = 0; i < 2; i++) {
+		d->stop[i] = evsignal_new(d->base, signals[i], on_stop, d);
+		if (!d->stop[i] || event_add(d->stop[i], NULL) != 0) {
+			return -ENOMEM;
+		}
+	}
+	d->first_table_limit = evtimer_new(d->base, on_first_table_limit, d);
+	return d->first_table_limit ? 0 : -ENOMEM;
+}
+
+static int open_workers(struct daemon *d)
+{
+	d->workers = calloc(d->conf.workers, sizeof(struct worker *));
+	if (!d->workers) {
+		return -ENOMEM;
+	}
+	for (; d->open < d->conf.workers; d->open++) {
+		int r = worker_open(&d->workers[d->open], &d->conf, &d->servers, &d->zones);
+		if (r != 0) {
+			return r;
+		}
+	}
+	for (; d->started < d->open; d->started++) {
+		int r = worker_start(d->workers[d->started]);
+		if (r != 0) {
+			return r;
+		}
+	}
+	return 0;
+}
+
+static void log_listening(const struct daemon *d)
+{
+	unsigned count;
+	char text[ENDPOINT_TEXT_SIZE];
+	const struct endpoint *listening = worker_listening(d->workers[0], &count);
+	for (unsigned i = 0; i < count; i++) {
+		log_info("listening on %s, UDP and TCP", endpoint_format(&listening[i], text));
+	}
+}
+
+static int start(struct daemon *d)
+{
+	int r = open_loop(d);
+	if (r == 0) {
+		r = open_workers(d);
+	}
+	if (r != 0) {
+		return r;
+	}
+	d->state = (struct state){.conf = &d->conf,
+		.servers = &d->servers,
+		.workers = d->workers,
+		.listening = true,
+		.redirect = d->conf.redirect_enabled ? REDIRECT_WAITING : REDIRECT_OFF,
+		.started_ms = d->state.started_ms};
+	log_listening(d);
+	if (d->conf.redirect_enabled) {
+		note_families(d);
+	}
+	r = admin_open(&d->admin, d->base, &d->state);
+	if (r == 0) {
+		r = mesh_open(&d->mesh, d->base, &d->conf, on_table, d);
+	}
+	if (r != 0) {
+		return r;
+	}
+	d->state.mesh = d->mesh;
+	wait_for_table(d);
+	return 0;
+}
+
+/* Stop: interception ends first, so that whoever asks now asks the servers directly; what is on its
+ * way is answered through the rest of the rules, which go last. */
+
+static void stop(struct daemon *d)
+{
+	redirect_withdraw(d->redirect);
+	admin_close(d->admin);
+	mesh_close(d->mesh);
+	for (unsigned i = 0; i < d->started; i++) {
+		worker_stop(d->workers[i]);
+	}
+	redirect_close(d->redirect);
+	for (unsigned i = 0; i < d->open; i++) {
+		worker_close(d->workers[i]);
+	}
+	free(d->workers);
+	table_unref(d->state.table);
+	for (unsigned i = 0; i < 2; i++) {
+		if (d->stop[i]) {
+			event_free(d->stop[i]);
+		}
+	}
+	if (d->first_table_limit) {
+		event_free(d->first_table_limit);
+	}
+	if (d->base) {
+		event_base_free(d->base);
+	}
+}
+
+/* Commands */
+
+static int run(const struct conf *conf, const char *argument)
+{
+	static struct daemon d;
+	(void)argument;
+	d.conf = *conf;
+	d.state.started_ms = state_now_ms();
+	if (configure(&d) != 0) {
+		return STATUS_USAGE;
+	}
+	raise_descriptor_limit();
+	int r = start(&d);
+	if (r != 0) {
+		log_error("cannot start: %s", strerror(-r));
+		d.status = STATUS_FAILURE;
+	} else if (d.status == 0 && event_base_dispatch(d.base) < 0) {
+		d.status = STATUS_FAILURE;
+	}
+	stop(&d);
+	return d.status;
+}
+
+static int check(const struct conf *conf, const char *argument)
+{
+	(void)argument;
+	conf_print(conf, stdout);
+	return fflush(stdout) == 0 && !ferror(stdout) ? 0 : STATUS_FAILURE;
+}
+
+static int ask_table(const struct conf *conf, const char *argument)
+{
+	return admin_client(conf->admin_socket, "table", argument);
+}
+
+static int ask_status(const struct conf *conf, const char *argument)
+{
+	return admin_client(conf->admin_socket, "status", argument);
+}
+
+static int ask_ready(const struct conf *conf, const char *argument)
+{
+	return admin_client(conf->admin_socket, "ready", argument);
+}
+
+static int ask_metrics(const struct conf *conf, const char *argument)
+{
+	return admin_client(conf->admin_socket, "metrics", argument);
+}
+
+struct command {
+	const char *name;
+	int (*go)(const struct conf *conf, const char *argument);
+	bool takes_name;
+	const char *help;
+};
+
+static const struct command commands[] = {
+	{"run", run, false, "run the daemon in the foreground"},
+	{"check", check, false, "validate the configuration and print it"},
+	{"table", ask_table, true, "print the table, or one name of it, of a running daemon"},
+	{"status", ask_status, false, "print the state of a running daemon"},
+	{"ready", ask_ready, false, "exit with 0 where a running daemon is ready"},
+	{"metrics", ask_metrics, false, "print the metrics of a running daemon"},
+};
+
+static int usage(FILE *out, int status)
+{
+	fputs("usage: kuma-dns COMMAND [FLAG...] [NAME]\n\ncommands:\n", out);
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		fprintf(out, "  %-44s %s\n", commands[i].name, commands[i].help);
+	}
+	fputs("\nflags:\n", out);
+	conf_print_flags(out);
+	fputs("\nSee kuma-dns(8).\n", out);
+	return status;
+}
+
+static int complain(const char *what, const char *which)
+{
+	fprintf(stderr, "kuma-dns: %s %s; see kuma-dns --help\n", what, which);
+	return STATUS_USAGE;
+}
+
+static int go(const struct command *command, int argc, char *argv[])
+{
+	static struct conf conf;
+	struct conf_error error = {.text = ""};
+	int rest = 0;
+	if (conf_load(&conf, argc, argv, environ, &rest, &error) != 0) {
+		fprintf(stderr, "kuma-dns: %s\n", error.text);
+		return STATUS_USAGE;
+	}
+	const char *argument = command->takes_name && rest < argc ? argv[rest++] : NULL;
+	if (rest < argc) {
+		return complain("unexpected argument", argv[rest]);
+	}
+	return command->go(&conf, argument);
+}
+
+int main(int argc, char *argv[])
+{
+	(void)signal(SIGPIPE, SIG_IGN);
+	const char *first = argc > 1 ? argv[1] : "";
+	const char *second = argc > 2 ? argv[2] : "";
+	if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 ||
+		strcmp(first, "help") == 0 || strcmp(second, "--help") == 0) {
+		return usage(stdout, EXIT_SUCCESS);
+	}
+	if (strcmp(first, "--version") == 0) {
+		puts("kuma-dns " KUMA_DNS_VERSION);
+		return EXIT_SUCCESS;
+	}
+	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
+		if (strcmp(first, commands[i].name) == 0) {
+			return go(&commands[i], argc - 2, argv + 2);
+		}
+	}
+	return *first ? complain("unknown command", first) : usage(stderr, STATUS_USAGE);
+}
