@@ -218,25 +218,45 @@ static int set_flag(
 	return rc;
 }
 
+static bool is_flag(const char *argument)
+{
+	return argument[0] == '-' && argument[1] != '\0';
+}
+
+/* An argument that is no flag goes to the end; those that did before keep their order. */
+static void put_last(int argc, char *argv[], int index)
+{
+	char *argument = argv[index];
+
+	memmove(&argv[index], &argv[index + 1], (size_t)(argc - index - 1) * sizeof argv[0]);
+	argv[argc - 1] = argument;
+}
+
 /*
- * Read the flags up to the first argument that is none. Without `conf` they are only checked for
+ * Read the flags, and put the other arguments behind them. Without `conf` they are only checked for
  * being flags, and --config is found: the file is read before the flags take effect.
  */
-static int read_flags(struct conf *conf, const char **file, int argc, char *const argv[], int *rest,
+static int read_flags(struct conf *conf, const char **file, int argc, char *argv[], int *rest,
 	struct conf_error *error)
 {
 	bool seen[KEYS_MAX] = {false};
+	int end = argc; /* of what was not put last */
 	int index = 0;
 
-	while (index < argc && argv[index][0] == '-' && argv[index][1] != '\0') {
+	while (index < end) {
 		struct flag flag = {.key = NULL};
 		int rc;
 
+		if (!is_flag(argv[index])) {
+			put_last(argc, argv, index);
+			end--;
+			continue;
+		}
 		if (strcmp(argv[index], "--") == 0) {
 			index++;
 			break;
 		}
-		rc = read_flag(&flag, argc, argv, &index, error);
+		rc = read_flag(&flag, end, argv, &index, error);
 		if (rc == 0 && conf && flag.key) {
 			rc = set_flag(conf, &flag, seen, error);
 		}
@@ -466,7 +486,7 @@ static int check_together(const struct conf *conf, struct conf_error *error)
 	return check_redirect(conf, error);
 }
 
-int conf_load(struct conf *conf, int argc, char *const argv[], char *const envp[], int *rest,
+int conf_load(struct conf *conf, int argc, char *argv[], char *const envp[], int *rest,
 	struct conf_error *error)
 {
 	const char *file = get_variable(envp, "KUMA_DNS_CONFIG");

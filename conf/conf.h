@@ -76,13 +76,14 @@ void conf_init(struct conf *conf);
  * what several keys must agree on. The file is `--config FILE`, else KUMA_DNS_CONFIG, else there is
  * none. Variables that look like ours and are not are named in the log.
  *
- * @param argv  arguments after the command's name; `--config FILE` names the file; `argc` of them
+ * @param argv  arguments after the command's name; `--config FILE` names the file; `argc` of them;
+ *              reordered: flags first, wherever they stood, unless behind `--`
  * @param envp  the environment, NULL-terminated
  * @param[out] rest  index of the first argument that is no flag; `argc` where all are
  * @return 0; -EINVAL with `error` set: unknown key or flag, wrong type, out of range, not YAML;
  * -ENOENT, -EACCES and the like for the file, `error` set
  */
-int conf_load(struct conf *conf, int argc, char *const argv[], char *const envp[], int *rest,
+int conf_load(struct conf *conf, int argc, char *argv[], char *const envp[], int *rest,
 	struct conf_error *error) __attribute__((warn_unused_result));
 
 /**

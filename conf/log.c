@@ -7,6 +7,7 @@
 #include "conf/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -123,6 +124,14 @@ static void line_put_end(struct line *line, uint32_t left_out)
 	line_put(line, "\n", 1);
 }
 
+/* Queries do not wait for who reads the log: a pipe that is ready takes PIPE_BUF octets at once. */
+static bool stderr_takes_line(void)
+{
+	struct pollfd p = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) == 1;
+}
+
 void log_line(struct log_site *site, enum log_level level, const char *format, ...)
 {
 	char message[LINE_SIZE];
@@ -143,8 +152,12 @@ void log_line(struct log_site *site, enum log_level level, const char *format, .
 	line_put_prefix(&line, level);
 	line_put_escaped(&line, message);
 	line_put_end(&line, left_out);
-	do {
-		written = write(STDERR_FILENO, line.text, line.len);
-	} while (written < 0 && errno == EINTR);
+	if (stderr_takes_line()) {
+		do {
+			written = write(STDERR_FILENO, line.text, line.len);
+		} while (written < 0 && errno == EINTR);
+	} else {
+		atomic_fetch_add_explicit(&site->dropped, 1, memory_order_relaxed);
+	}
 	errno = saved_errno;
 }

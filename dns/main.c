@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@
 enum {
 	STATUS_FAILURE = 1,
 	STATUS_USAGE = 2,
+	STOP_SIGNALS = 3,
 	FIRST_TABLE_LIMIT_S = 2 /* then we redirect without a table: forwarding works */
 };
 
@@ -39,7 +41,7 @@ struct daemon {
 	struct rules rules;
 	struct state state;
 	struct event_base *base;
-	struct event *stop[2]; /* SIGTERM, SIGINT */
+	struct event *stop[STOP_SIGNALS];
 	struct event *first_table_limit;
 	struct worker **workers;
 	unsigned open;    /* workers that are open … */
@@ -172,10 +174,59 @@ static void note_families(struct daemon *d)
 	d->rules.ipv6 = d->rules.ipv6 && v6;
 }
 
+static void log_listening(const struct daemon *d)
+{
+	unsigned count;
+	char text[ENDPOINT_TEXT_SIZE];
+	const struct endpoint *listening = worker_listening(d->workers[0], &count);
+	for (unsigned i = 0; i < count; i++) {
+		log_info("listening on %s, UDP and TCP", endpoint_format(&listening[i], text));
+	}
+}
+
+/** Listen, and answer: from here on the kernel hands us queries. */
+static int begin_serving(struct daemon *d)
+{
+	for (unsigned i = 0; i < d->open; i++) {
+		int r = worker_listen(d->workers[i]);
+		if (r != 0) {
+			return r;
+		}
+	}
+	for (; d->started < d->open; d->started++) {
+		int r = worker_start(d->workers[d->started]);
+		if (r != 0) {
+			return r;
+		}
+	}
+	d->state.listening = true;
+	log_listening(d);
+	if (d->conf.redirect_enabled) {
+		note_families(d);
+	}
+	return 0;
+}
+
+/**
+ * Whether somebody listens where we are about to: our predecessor, in a second start. The kernel
+ * would give us a share of its queries, so we must have a table first.
+ */
+static bool has_predecessor(const struct conf *conf)
+{
+	struct endpoint_list list;
+	listening_list(&list, conf);
+	int fd = socket(list.item[0].sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool taken =
+		fd >= 0 && bind(fd, &list.item[0].sa, list.item[0].len) != 0 && errno == EADDRINUSE;
+	if (fd >= 0) {
+		close(fd);
+	}
+	return taken;
+}
+
 static void begin_redirecting(struct daemon *d)
 {
 	struct redirect_error error = {.text = ""};
-	(void)event_del(d->first_table_limit);
 	int r = redirect_open(&d->redirect, &d->rules, &error);
 	if (r != 0) {
 		bool hinted = strstr(error.text, "--no-redirect") != NULL;
@@ -190,6 +241,21 @@ static void begin_redirecting(struct daemon *d)
 	(void)redirect_describe(&d->rules, d->state.redirect_text, sizeof(d->state.redirect_text));
 	d->state.redirect = REDIRECT_ACTIVE;
 	log_info("redirecting %s", d->state.redirect_text);
+}
+
+/** The first table is there, or will not come in time: serve, then redirect. */
+static void begin(struct daemon *d)
+{
+	(void)event_del(d->first_table_limit);
+	int r = d->state.listening ? 0 : begin_serving(d);
+	if (r != 0) {
+		log_error("cannot start: %s", strerror(-r));
+		end(d, STATUS_FAILURE);
+		return;
+	}
+	if (d->state.redirect == REDIRECT_WAITING) {
+		begin_redirecting(d);
+	}
 	log_ready_once(d);
 }
 
@@ -199,9 +265,9 @@ static void on_first_table_limit(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	const char *problem = mesh_status(d->mesh)->problem;
-	log_warning("no table after %d s%s%s; redirecting without it", FIRST_TABLE_LIMIT_S,
+	log_warning("no table after %d s%s%s; going on without it", FIRST_TABLE_LIMIT_S,
 		problem[0] ? ": " : "", problem);
-	begin_redirecting(d);
+	begin(d);
 }
 
 /* Tables */
@@ -221,23 +287,16 @@ static void on_table(void *ctx, struct table *table, enum mesh_source source)
 	if (!d->mesh) {
 		return; /* still starting: see wait_for_table */
 	}
-	if (d->state.redirect == REDIRECT_WAITING) {
-		begin_redirecting(d);
-	}
-	log_ready_once(d);
+	begin(d);
 }
 
-/** Redirect at once where there is a table, or nobody to bring one; else within a limit. */
+/** Begin at once where there is a table, or nobody to bring one; else within a limit. */
 static void wait_for_table(struct daemon *d)
 {
 	struct timeval limit = {.tv_sec = FIRST_TABLE_LIMIT_S};
 	bool has_source = d->conf.table_file[0] || d->conf.work_dir[0];
-	if (d->state.redirect != REDIRECT_WAITING) {
-		log_ready_once(d);
-	} else if (d->state.table || !has_source) {
-		begin_redirecting(d);
-	} else if (event_add(d->first_table_limit, &limit) != 0) {
-		begin_redirecting(d);
+	if (d->state.table || !has_source || event_add(d->first_table_limit, &limit) != 0) {
+		begin(d);
 	}
 }
 
@@ -247,18 +306,32 @@ static void on_stop(evutil_socket_t signal_number, short what, void *arg)
 {
 	struct daemon *d = arg;
 	(void)what;
-	log_info("stopping: %s", signal_number == SIGTERM ? "SIGTERM" : "SIGINT");
+	log_info("stopping: %s",
+		signal_number == SIGTERM  ? "SIGTERM"
+		: signal_number == SIGINT ? "SIGINT"
+					  : "SIGHUP");
 	end(d, EXIT_SUCCESS);
+}
+
+/** Whether whoever started us, nohup(1) perhaps, wants a signal to be ignored. */
+static bool is_ignored(int signal_number)
+{
+	struct sigaction action;
+	return sigaction(signal_number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
 }
 
 static int open_loop(struct daemon *d)
 {
-	static const int signals[] = {SIGTERM, SIGINT};
+	/* SIGHUP: the terminal is gone. There is nothing to read again: files are watched. */
+	static const int signals[STOP_SIGNALS] = {SIGTERM, SIGINT, SIGHUP};
 	d->base = event_base_new();
 	if (!d->base) {
 		return -ENOMEM;
 	}
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < STOP_SIGNALS; i++) {
+		if (signals[i] == SIGHUP && is_ignored(SIGHUP)) {
+			continue;
+		}
 		d->stop[i] = evsignal_new(d->base, signals[i], on_stop, d);
 		if (!d->stop[i] || event_add(d->stop[i], NULL) != 0) {
 			return -ENOMEM;
@@ -280,23 +353,7 @@ static int open_workers(struct daemon *d)
 			return r;
 		}
 	}
-	for (; d->started < d->open; d->started++) {
-		int r = worker_start(d->workers[d->started]);
-		if (r != 0) {
-			return r;
-		}
-	}
 	return 0;
-}
-
-static void log_listening(const struct daemon *d)
-{
-	unsigned count;
-	char text[ENDPOINT_TEXT_SIZE];
-	const struct endpoint *listening = worker_listening(d->workers[0], &count);
-	for (unsigned i = 0; i < count; i++) {
-		log_info("listening on %s, UDP and TCP", endpoint_format(&listening[i], text));
-	}
 }
 
 static int start(struct daemon *d)
@@ -311,14 +368,14 @@ static int start(struct daemon *d)
 	d->state = (struct state){.conf = &d->conf,
 		.servers = &d->servers,
 		.workers = d->workers,
-		.listening = true,
 		.redirect = d->conf.redirect_enabled ? REDIRECT_WAITING : REDIRECT_OFF,
 		.started_ms = d->state.started_ms};
-	log_listening(d);
-	if (d->conf.redirect_enabled) {
-		note_families(d);
+	if (!has_predecessor(&d->conf)) {
+		r = begin_serving(d);
 	}
-	r = admin_open(&d->admin, d->base, &d->state);
+	if (r == 0) {
+		r = admin_open(&d->admin, d->base, &d->state);
+	}
 	if (r == 0) {
 		r = mesh_open(&d->mesh, d->base, &d->conf, on_table, d);
 	}
@@ -347,7 +404,7 @@ static void stop(struct daemon *d)
 	}
 	free(d->workers);
 	table_unref(d->state.table);
-	for (unsigned i = 0; i < 2; i++) {
+	for (unsigned i = 0; i < STOP_SIGNALS; i++) {
 		if (d->stop[i]) {
 			event_free(d->stop[i]);
 		}
@@ -366,6 +423,7 @@ static int run(const struct conf *conf, const char *argument)
 {
 	static struct daemon d;
 	(void)argument;
+	(void)signal(SIGPIPE, SIG_IGN);
 	d.conf = *conf;
 	d.state.started_ms = state_now_ms();
 	if (configure(&d) != 0) {
@@ -383,11 +441,17 @@ static int run(const struct conf *conf, const char *argument)
 	return d.status;
 }
 
+/** What could not be written was not said. */
+static int finish_output(FILE *out, int status)
+{
+	return fflush(out) == 0 && !ferror(out) ? status : STATUS_FAILURE;
+}
+
 static int check(const struct conf *conf, const char *argument)
 {
 	(void)argument;
 	conf_print(conf, stdout);
-	return fflush(stdout) == 0 && !ferror(stdout) ? 0 : STATUS_FAILURE;
+	return finish_output(stdout, EXIT_SUCCESS);
 }
 
 static int ask_table(const struct conf *conf, const char *argument)
@@ -435,7 +499,7 @@ static int usage(FILE *out, int status)
 	fputs("\nflags:\n", out);
 	conf_print_flags(out);
 	fputs("\nSee kuma-dns(8).\n", out);
-	return status;
+	return finish_output(out, status);
 }
 
 static int complain(const char *what, const char *which)
@@ -460,18 +524,38 @@ static int go(const struct command *command, int argc, char *argv[])
 	return command->go(&conf, argument);
 }
 
+static bool wants_help(int argc, char *argv[])
+{
+	for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			return true;
+		}
+	}
+	return false;
+}
+
+/** Where one of 0 to 2 is closed it would become a socket, and lines be written to that. */
+static void hold_standard_descriptors(void)
+{
+	int fd;
+	do {
+		fd = open("/dev/null", O_RDWR);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0) {
+		close(fd);
+	}
+}
+
 int main(int argc, char *argv[])
 {
-	(void)signal(SIGPIPE, SIG_IGN);
 	const char *first = argc > 1 ? argv[1] : "";
-	const char *second = argc > 2 ? argv[2] : "";
-	if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0 ||
-		strcmp(first, "help") == 0 || strcmp(second, "--help") == 0) {
+	hold_standard_descriptors();
+	if (strcmp(first, "help") == 0 || wants_help(argc, argv)) {
 		return usage(stdout, EXIT_SUCCESS);
 	}
 	if (strcmp(first, "--version") == 0) {
 		puts("kuma-dns " KUMA_DNS_VERSION);
-		return EXIT_SUCCESS;
+		return finish_output(stdout, EXIT_SUCCESS);
 	}
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
 		if (strcmp(first, commands[i].name) == 0) {

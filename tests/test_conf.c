@@ -622,17 +622,21 @@ static void bad_flags_are_explained(void **state)
 	}
 }
 
-static void reading_flags_stops_at_the_first_word(void **state)
+static void flags_may_stand_behind_words(void **state)
 {
+	char *argv[] = {"--workers", "2", "web.mesh", "--workers", "3", "db.mesh", "--no-redirect"};
 	words none = {NULL};
 	int rest;
 
 	(void)state;
-	assert_int_equal(
-		load((words){"--workers", "2", "web.mesh", "--workers", "3", NULL}, none, &rest),
-		0);
-	assert_int_equal(rest, 2);
-	assert_int_equal(conf.workers, 2);
+	assert_int_equal(conf_load(&conf, 7, argv, (char *[]){NULL}, &rest, &error), 0);
+	assert_int_equal(rest, 5);
+	assert_string_equal(argv[5], "web.mesh");
+	assert_string_equal(argv[6], "db.mesh");
+	assert_int_equal(conf.workers, 3);
+	assert_false(conf.redirect_enabled);
+	/* The word is no value for a flag that lacks its own. */
+	assert_int_equal(load((words){"web.mesh", "--workers", NULL}, none, &rest), -EINVAL);
 	assert_int_equal(load((words){"--workers=2", "--", "--workers", NULL}, none, &rest), 0);
 	assert_int_equal(rest, 2);
 	assert_int_equal(load((words){"-", NULL}, none, &rest), 0);
@@ -901,7 +905,7 @@ int main(void)
 		cmocka_unit_test_setup(every_flag_of_the_first_day_works, set_up),
 		cmocka_unit_test_setup(switches_have_three_forms, set_up),
 		cmocka_unit_test_setup(bad_flags_are_explained, set_up),
-		cmocka_unit_test_setup(reading_flags_stops_at_the_first_word, set_up),
+		cmocka_unit_test_setup(flags_may_stand_behind_words, set_up),
 		cmocka_unit_test_setup(bad_variables_are_explained, set_up),
 		cmocka_unit_test_setup(a_variable_that_may_be_a_typo_is_named, set_up),
 		cmocka_unit_test_setup(keys_that_contradict_each_other_are_refused, set_up),

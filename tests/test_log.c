@@ -195,6 +195,25 @@ static void errno_survives(void **state)
 	assert_int_equal(errno, ENOTTY);
 }
 
+static void a_full_pipe_blocks_nobody(void **state)
+{
+	char octets[4096] = "";
+	struct log_site site = LOG_SITE_INIT;
+
+	(void)state;
+	while (write(log_pipe[1], octets, sizeof octets) > 0) {
+	}
+	fcntl(log_pipe[1], F_SETFL, 0); /* a write that blocks now would never end */
+	alarm(10);
+	log_line(&site, LOG_LEVEL_ERROR, "lost");
+	while (read(log_pipe[0], text, sizeof text) > 0) {
+	}
+	now_ms += 10000;
+	log_line(&site, LOG_LEVEL_ERROR, "said");
+	alarm(0);
+	assert_non_null(strstr(written(), " error: said (1 similar lines left out)\n"));
+}
+
 static void *log_from_thread(void *site)
 {
 	for (int i = 0; i < 1000; i++) {

@@ -143,7 +143,11 @@ static struct worker *open_worker(struct conf *conf)
 		conf->listen.item[0].len = sizeof(conf->listen.item[0].in);
 	}
 	for (unsigned tries = 0; r == -EADDRINUSE && tries < 16; tries++) {
-		r = worker_open(&worker, conf, &no_servers, &zones);
+		assert_int_equal(worker_open(&worker, conf, &no_servers, &zones), 0);
+		r = worker_listen(worker);
+		if (r != 0) {
+			worker_close(worker);
+		}
 	}
 	assert_int_equal(r, 0);
 	unsigned count;
@@ -308,7 +312,9 @@ static void an_address_that_is_not_ours_is_an_error(void **state)
 	limits(&conf);
 	conf.listen.count = 1;
 	assert_int_equal(endpoint_parse(&conf.listen.item[0], "192.0.2.1:53", 0), 0);
-	assert_int_equal(worker_open(&worker, &conf, &no_servers, &zones), -EADDRNOTAVAIL);
+	assert_int_equal(worker_open(&worker, &conf, &no_servers, &zones), 0);
+	assert_int_equal(worker_listen(worker), -EADDRNOTAVAIL);
+	worker_close(worker);
 }
 
 enum { CHILD_GOOD, CHILD_BAD, CHILD_SKIPS };
@@ -334,7 +340,7 @@ static int listen_by_default(bool with_ipv6)
 	}
 	limits(&conf);
 	conf.port = 15053;
-	if (worker_open(&worker, &conf, &no_servers, &zones) != 0) {
+	if (worker_open(&worker, &conf, &no_servers, &zones) != 0 || worker_listen(worker) != 0) {
 		return CHILD_BAD;
 	}
 	const struct endpoint *listening = worker_listening(worker, &count);

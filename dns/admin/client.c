@@ -270,6 +270,9 @@ int admin_client(const char *path, const char *command, const char *argument)
 	if (!is_command(command, argument)) {
 		return complain(command, "no such command, or too many arguments:", 0);
 	}
+	if (!*path) {
+		return complain("--admin-socket PATH", "no admin socket is configured; use", 0);
+	}
 	int fd = connect_to(path);
 	if (fd == -ENOENT || fd == -ECONNREFUSED) {
 		return complain(path, "no daemon listens on", -fd);

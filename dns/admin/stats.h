@@ -36,7 +36,8 @@ enum counter {
 	STAT_DROP_SHORT,      /* less than a header */
 	STAT_DROP_RESPONSE,   /* QR=1 */
 	STAT_DROP_SEND,       /* the kernel took no response (full buffer, unreachable) */
-	STAT_DROP_TCP_LIMIT,  /* connection refused at the cap, in all or of the peer */
+	STAT_DROP_TCP_LIMIT,  /* connection closed at the cap, in all or of the peer: the longest
+				 idle one, else the newest */
 	STAT_DROP_TCP_FRAME,  /* connection closed: frame over the limit or shorter than a header */
 	STAT_DROP_TCP_IDLE,   /* connection closed: idle or slow */
 	STAT_DROP_TCP_UNSENT, /* connection closed: it did not read its answers */

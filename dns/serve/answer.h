@@ -19,7 +19,7 @@ struct mesh_zones {
 struct authority {
 	const struct table *table; /* NULL before the first one */
 	const struct mesh_zones *zones;
-	uint32_t rotation; /* any number that grows: which address comes first */
+	uint32_t rotation; /* any number, another each time: which address comes first */
 };
 
 enum verdict {

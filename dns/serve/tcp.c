@@ -4,8 +4,8 @@
  * ours are composed behind each other and leave with one write; forwarded ones follow as they come,
  * in any order (RFC 7766 §7). Owns the listeners and connections.
  *
- * A connection is closed in four places only, all called by the loop: on_readable, on_written,
- * on_event and on_tick. tcp_send never closes one, because it may be called while its queries are
+ * A connection is closed in five places only, all called by the loop: on_readable, on_written,
+ * on_event, on_tick and on_accept. tcp_send never closes one, because it may be called while its queries are
  * being served.
  */
 #include "dns/serve/tcp.h"
@@ -56,7 +56,7 @@ struct tcp {
 	struct event *tick; /* pending only while there are connections, or listening is paused */
 	unsigned listeners;
 	struct evconnlistener *listener[CONF_LISTEN_MAX];
-	bool paused; /* listeners are disabled: the cap, or no descriptors left */
+	bool paused; /* listeners are disabled: no descriptors left */
 	unsigned open;
 	struct connection *connection; /* conf->tcp_connections_max slots */
 	struct writer answers;         /* of the connection that is being served */
@@ -130,7 +130,8 @@ static bool takes_query(const struct connection *c)
 	       unsent(c) + c->tcp->answers.len <= c->tcp->conf->tcp_unsent_max;
 }
 
-/** Close a connection that has come to its end, else read from it or not. Maybe frees: call last.
+/** Close a connection that has come to its end, else read from it or not; only where its input is
+ * served as far as it may be. Maybe frees: call last.
  */
 static void settle(struct connection *c)
 {
@@ -345,10 +346,10 @@ static void check_connection(struct connection *c, int64_t now)
 		return;
 	}
 	if (c->waiting > 0 && now - c->active_ms >= t->conf->forward_timeout_ms + GRACE_MS) {
-		/* The forwarder answers a query asked twice only once. */
-		c->waiting = 0;
-		serve_input(c);
+		c->waiting = 0; /* the forwarder answers a query asked twice only once */
 	}
+	/* Before reading goes on: behind its end nothing would be served any more. */
+	serve_input(c);
 	settle(c);
 }
 
@@ -363,7 +364,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 			check_connection(&t->connection[i], now);
 		}
 	}
-	if (t->paused && t->open < t->conf->tcp_connections_max) {
+	if (t->paused) {
 		resume_listening(t);
 	}
 	if (t->open == 0) {
@@ -383,20 +384,44 @@ static bool same_address(const struct endpoint *a, const struct endpoint *b)
 						    sizeof(a->in6.sin6_addr)) == 0;
 }
 
-/** A slot for a new connection of `peer`; NULL where it, or all together, have their share. */
-static struct connection *free_slot(struct tcp *t, const struct endpoint *peer)
+/** The one of two connections, either may be NULL, that is to make room for a new one. */
+static struct connection *idler(struct connection *one, struct connection *other)
 {
-	struct connection *slot = NULL;
+	if (other->waiting > 0 || unsent(other) > 0) {
+		return one;
+	}
+	return !one || other->active_ms < one->active_ms ? other : one;
+}
+
+/**
+ * A slot for a new connection of `peer`. Where it, or all together, have their share, the one that
+ * is idle for the longest time makes room (RFC 7766 §6.2.3); NULL where none is idle.
+ */
+static struct connection *find_slot(struct tcp *t, const struct endpoint *peer)
+{
+	struct connection *slot = NULL, *idle = NULL, *idle_of_peer = NULL;
 	uint32_t of_peer = 0;
 	for (uint32_t i = 0; i < t->conf->tcp_connections_max; i++) {
 		struct connection *c = &t->connection[i];
 		if (!c->bev) {
 			slot = slot ? slot : c;
-		} else {
-			of_peer += same_address(&c->peer, peer);
+			continue;
+		}
+		idle = idler(idle, c);
+		if (same_address(&c->peer, peer)) {
+			idle_of_peer = idler(idle_of_peer, c);
+			of_peer++;
 		}
 	}
-	return of_peer < t->conf->tcp_connections_peer_max ? slot : NULL;
+	if (of_peer < t->conf->tcp_connections_peer_max && slot) {
+		return slot;
+	}
+	slot = of_peer < t->conf->tcp_connections_peer_max ? idle : idle_of_peer;
+	stats_add(t->stats, STAT_DROP_TCP_LIMIT, 1);
+	if (slot) {
+		connection_close(slot);
+	}
+	return slot;
 }
 
 /** Begin to read. `fd` is transferred, and closed by a failure. @return 0; -ENOMEM */
@@ -427,11 +452,6 @@ static int connection_open(struct connection *c, int fd, const struct endpoint *
 	return 0;
 }
 
-/**
- * At the cap of all, listening pauses: who comes next waits in the kernel's queue, no longer than
- * the idle limit, and costs no descriptor. At the cap of its peer the newest is closed, since
- * pausing would punish the others.
- */
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa,
 	int len, void *arg)
 {
@@ -440,9 +460,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 	int on = 1;
 	(void)listener;
 	memcpy(&peer.in6, sa, (size_t)len < sizeof(peer.in6) ? (size_t)len : sizeof(peer.in6));
-	struct connection *c = free_slot(t, &peer);
+	struct connection *c = find_slot(t, &peer);
 	if (!c) {
-		stats_add(t->stats, STAT_DROP_TCP_LIMIT, 1);
 		close(fd);
 		return;
 	}
@@ -452,9 +471,6 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 		return;
 	}
 	start_ticking(t);
-	if (t->open == t->conf->tcp_connections_max) {
-		pause_listening(t);
-	}
 }
 
 /** accept failed: without descriptors or memory, wait for the tick or for a connection to close. */

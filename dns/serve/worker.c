@@ -36,7 +36,7 @@ struct worker {
 	struct tcp *tcp;
 	struct forward *forward; /* NULL: stopping, nothing is forwarded any more */
 	struct table *table;     /* the worker's own reference */
-	uint32_t rotation;
+	uint32_t rotation; /* never 0 */
 
 	/* Written by the main thread, which exchanges a reference in, and by the worker, which
 	 * exchanges it out: whoever takes a reference out owns it. Acquire and release, so that the
@@ -91,13 +91,25 @@ static size_t response_limit(const struct query *q, const struct requestor *from
 	return q->udp_size < UDP_SLOT_SIZE ? q->udp_size : UDP_SLOT_SIZE;
 }
 
+/**
+ * A number for each query, after Marsaglia's xorshift. A counter will not do: A and AAAA are asked in
+ * turns, and of two addresses each would always begin with the same one.
+ */
+static uint32_t next_rotation(struct worker *w)
+{
+	w->rotation ^= w->rotation << 13;
+	w->rotation ^= w->rotation >> 17;
+	w->rotation ^= w->rotation << 5;
+	return w->rotation;
+}
+
 static enum verdict serve(
 	void *ctx, struct span message, const struct requestor *from, struct writer *out)
 {
 	struct worker *w = ctx;
 	struct query q;
 	struct authority authority = {
-		.table = w->table, .zones = w->zones, .rotation = w->rotation++};
+		.table = w->table, .zones = w->zones, .rotation = next_rotation(w)};
 	size_t begin = out->len;
 	enum verdict verdict =
 		answer(&q, message, &authority, from->tcp ? TCP_RESPONSE_MAX : 0, out);
@@ -134,6 +146,15 @@ static void reply(void *ctx, const struct requestor *to, struct span message)
 
 /* What other threads hand in */
 
+static void take_table(struct worker *w)
+{
+	struct table *table = atomic_exchange_explicit(&w->inbox, NULL, memory_order_acq_rel);
+	if (table) {
+		table_unref(w->table);
+		w->table = table;
+	}
+}
+
 static void on_woken(evutil_socket_t fd, short what, void *arg)
 {
 	struct worker *w = arg;
@@ -141,11 +162,7 @@ static void on_woken(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	/* Before the exchange: a table that comes after it wakes us again. */
 	(void)!read(fd, &times, sizeof(times));
-	struct table *table = atomic_exchange_explicit(&w->inbox, NULL, memory_order_acq_rel);
-	if (table) {
-		table_unref(w->table);
-		w->table = table;
-	}
+	take_table(w);
 	if (atomic_load_explicit(&w->stopping, memory_order_acquire)) {
 		(void)event_base_loopbreak(w->base);
 	}
@@ -175,9 +192,10 @@ static void drain(struct worker *w)
 	struct forward *forward = w->forward;
 	w->forward = NULL;
 	forward_close(forward);
+	tcp_finish(w->tcp);
+	(void)event_base_loop(w->base, EVLOOP_NONBLOCK); /* what came while that was done */
 	udp_close(w->udp); /* from here on, who shares our ports gets the datagrams */
 	w->udp = NULL;
-	tcp_finish(w->tcp);
 	(void)event_base_loopexit(w->base, &limit);
 	while (tcp_connections(w->tcp) > 0 && !event_base_got_exit(w->base)) {
 		(void)event_base_loop(w->base, EVLOOP_ONCE);
@@ -187,6 +205,7 @@ static void drain(struct worker *w)
 static void *run(void *arg)
 {
 	struct worker *w = arg;
+	take_table(w); /* one that came before the thread is there for its first query */
 	(void)event_base_dispatch(w->base);
 	drain(w);
 	return NULL;
@@ -235,8 +254,9 @@ static bool may_be_absent(const struct worker *w, const struct endpoint *at, int
 	       (error == -EAFNOSUPPORT || error == -EADDRNOTAVAIL);
 }
 
-static int listen_all(struct worker *w)
+int worker_listen(struct worker *worker)
 {
+	struct worker *w = worker;
 	struct endpoint_list list;
 	char text[ENDPOINT_TEXT_SIZE];
 	listening_list(&list, w->conf);
@@ -298,7 +318,7 @@ static int open_parts(struct worker *w, const struct servers *servers)
 		log_error("cannot open a worker: %s", strerror(-r));
 		return r;
 	}
-	return listen_all(w);
+	return 0;
 }
 
 int worker_open(struct worker **worker, const struct conf *conf, const struct servers *servers,
@@ -311,6 +331,7 @@ int worker_open(struct worker **worker, const struct conf *conf, const struct se
 	w->conf = conf;
 	w->zones = zones;
 	w->wake = -1;
+	w->rotation = (uint32_t)(uintptr_t)w | 1; /* begins elsewhere in each worker and process */
 	int r = open_parts(w, servers);
 	if (r != 0) {
 		worker_close(w);

@@ -13,19 +13,26 @@ struct conf;
 struct worker;
 
 /**
- * Open the listeners and everything else; the thread does not run yet.
+ * Open everything but the listeners; the thread does not run yet.
+ *
+ * @param conf     borrowed as long as the worker is open
+ * @param servers  copied
+ * @param zones    borrowed as long as the worker is open
+ * @return 0; -ENOMEM or -errno, logged
+ */
+int worker_open(struct worker **worker, const struct conf *conf, const struct servers *servers,
+	const struct mesh_zones *zones) __attribute__((warn_unused_result));
+
+/**
+ * Open the listeners; once, before worker_start. From here on the kernel hands us queries.
  *
  * Listeners are SO_REUSEPORT: other workers, and the next start of the daemon, bind the same ports.
  * IPv6 addresses are left out with a note where the kernel has no IPv6 and the address was not
  * configured.
  *
- * @param conf     borrowed as long as the worker is open
- * @param servers  copied
- * @param zones    borrowed as long as the worker is open
  * @return 0; -errno, logged with the address that could not be bound
  */
-int worker_open(struct worker **worker, const struct conf *conf, const struct servers *servers,
-	const struct mesh_zones *zones) __attribute__((warn_unused_result));
+int worker_listen(struct worker *worker) __attribute__((warn_unused_result));
 
 /** Start the thread, signals blocked in it. @return 0; -errno */
 int worker_start(struct worker *worker) __attribute__((warn_unused_result));
@@ -44,7 +51,7 @@ const struct stats *worker_stats(const struct worker *worker);
  * thread. */
 uint64_t worker_udp_overflows(const struct worker *worker);
 
-/** Addresses that are listened on, for the log and the status. Main thread, after worker_open. */
+/** Addresses that are listened on, for the log and the status. Main thread, after worker_listen. */
 const struct endpoint *worker_listening(const struct worker *worker, unsigned *count);
 
 /**

@@ -210,3 +210,13 @@ def test_make_install_puts_files_where_debian_has_them(network):  # pylint: disa
     assert "usr/bin/kuma-dns" in files or "usr/sbin/kuma-dns" in files
     assert any(name.startswith("usr/share/man/man8/kuma-dns.8") for name in files)
     assert any(name.endswith(".yaml") for name in files)
+
+
+def test_flags_may_stand_behind_the_name(mesh):
+    mesh.start(config={"admin": {"socket": mesh.directory / "admin.sock"}})
+    flag = ("--admin-socket", str(mesh.directory / "admin.sock"))
+    for words in (("redis.svc.mesh.local", *flag), (*flag, "redis.svc.mesh.local")):
+        status, out, err = kuma_dns("table", *words)
+        assert status == 0 and out.startswith("redis.svc.mesh.local. 30 IN A "), err
+    status, _, err = kuma_dns("table", "a.mesh", "b.mesh")
+    assert status == 2 and "unexpected argument" in err
