@@ -306,10 +306,9 @@ static void on_stop(evutil_socket_t signal_number, short what, void *arg)
 {
 	struct daemon *d = arg;
 	(void)what;
-	log_info("stopping: %s",
-		signal_number == SIGTERM  ? "SIGTERM"
-		: signal_number == SIGINT ? "SIGINT"
-					  : "SIGHUP");
+	log_info("stopping: %s", signal_number == SIGTERM  ? "SIGTERM"
+				 : signal_number == SIGINT ? "SIGINT"
+							   : "SIGHUP");
 	end(d, EXIT_SUCCESS);
 }
 

@@ -624,12 +624,15 @@ static void bad_flags_are_explained(void **state)
 
 static void flags_may_stand_behind_words(void **state)
 {
-	char *argv[] = {"--workers", "2", "web.mesh", "--workers", "3", "db.mesh", "--no-redirect"};
+	words mixed = {
+		"--workers", "2", "web.mesh", "--workers", "3", "db.mesh", "--no-redirect", NULL};
 	words none = {NULL};
+	char *argv[WORDS_MAX];
+	int argc = copy_words(argv, mixed);
 	int rest;
 
 	(void)state;
-	assert_int_equal(conf_load(&conf, 7, argv, (char *[]){NULL}, &rest, &error), 0);
+	assert_int_equal(conf_load(&conf, argc, argv, (char *[]){NULL}, &rest, &error), 0);
 	assert_int_equal(rest, 5);
 	assert_string_equal(argv[5], "web.mesh");
 	assert_string_equal(argv[6], "db.mesh");

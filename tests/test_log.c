@@ -198,7 +198,7 @@ static void errno_survives(void **state)
 static void a_full_pipe_blocks_nobody(void **state)
 {
 	char octets[4096] = "";
-	struct log_site site = LOG_SITE_INIT;
+	struct log_site site = {0};
 
 	(void)state;
 	while (write(log_pipe[1], octets, sizeof octets) > 0) {
@@ -257,6 +257,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(
 			lines_below_the_level_do_not_count, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(errno_survives, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(a_full_pipe_blocks_nobody, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(
 			threads_share_a_place_without_mixing_lines, set_up, tear_down),
 	};

@@ -190,6 +190,13 @@ static void turn(struct server *s)
 		assert_true(now_ms() < limit_);                                                    \
 	}
 
+/* So that what follows is later by the clock. */
+static void pass_ms(struct server *s, int64_t ms)
+{
+	int64_t begin = now_ms();
+	RUN_UNTIL(s, now_ms() - begin >= ms);
+}
+
 /* Let the server do all that it can now: a turn in which only the heartbeat is heard follows. */
 static void settle(struct server *s)
 {
@@ -384,6 +391,39 @@ static void a_half_closed_peer_gets_all_its_answers(void **state)
 	assert_int_equal(take(s, fd), 2);
 	take_end(s, fd);
 	assert_int_equal(tcp_connections(s->tcp), 0);
+}
+
+/* Answers that the peer is slow to take, while more of its queries wait here than may be in flight.
+ */
+static void a_slow_half_closed_peer_gets_all_its_answers(void **state)
+{
+	struct server *s = *state;
+	enum { BIG = 200, FORWARDED = 200 };
+	s->conf.tcp_unsent_max = 64 << 20;
+	s->conf.tcp_idle_ms = 400; /* a tick every 100 ms */
+	start(s);
+	int fd = client(s);
+	for (uint16_t i = 0; i < BIG; i++) {
+		ask(fd, i, ORDER_BIG);
+	}
+	for (uint16_t i = 0; i < FORWARDED; i++) {
+		ask(fd, i, ORDER_FORWARD);
+	}
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	RUN_UNTIL(s, s->forwarded == TCP_IN_FLIGHT_MAX);
+	reply(s, 0);
+	pass_ms(s, 250);
+	for (unsigned i = 0; i < BIG; i++) {
+		assert_int_equal(take(s, fd), i);
+	}
+	for (unsigned i = 1; i < FORWARDED; i++) {
+		RUN_UNTIL(s, s->forwarded > i);
+		reply(s, i);
+	}
+	for (unsigned i = 0; i < FORWARDED; i++) {
+		(void)take(s, fd);
+	}
+	take_end(s, fd);
 }
 
 static void a_reply_to_a_connection_that_left_is_dropped(void **state)
@@ -597,50 +637,74 @@ static void a_frame_that_drips_is_given_up(void **state)
 	assert_int_equal(s->served, 0);
 }
 
-static void at_the_cap_of_all_the_next_waits_its_turn(void **state)
+static void at_the_cap_of_all_the_longest_idle_makes_room(void **state)
 {
 	struct server *s = *state;
 	s->conf.tcp_connections_max = 2;
 	start(s);
 	int one = client(s), two = client(s);
 	ask(one, 1, ORDER_ANSWER);
-	ask(two, 2, ORDER_ANSWER);
 	assert_int_equal(take(s, one), 1);
+	pass_ms(s, 2);
+	ask(two, 2, ORDER_ANSWER);
 	assert_int_equal(take(s, two), 2);
 	int three = client(s);
 	ask(three, 3, ORDER_ANSWER);
-	settle(s);
-	assert_int_equal(tcp_connections(s->tcp), 2);
-	assert_int_equal(s->served, 2);
-	close(one);
 	assert_int_equal(take(s, three), 3);
-	assert_int_equal(count(s, STAT_DROP_TCP_LIMIT), 0);
+	take_end(s, one);
+	ask(two, 4, ORDER_ANSWER);
+	assert_int_equal(take(s, two), 4);
+	assert_int_equal(count(s, STAT_DROP_TCP_LIMIT), 1);
 	close(two);
 	close(three);
 }
 
-static void at_the_cap_of_its_peer_the_newest_is_closed(void **state)
+static void who_waits_for_an_answer_makes_no_room(void **state)
+{
+	struct server *s = *state;
+	s->conf.tcp_connections_max = 2;
+	start(s);
+	int one = client(s), two = client(s);
+	ask(one, 1, ORDER_FORWARD);
+	ask(two, 2, ORDER_FORWARD);
+	RUN_UNTIL(s, s->forwarded == 2);
+	int three = client(s);
+	take_end(s, three);
+	assert_int_equal(count(s, STAT_DROP_TCP_LIMIT), 1);
+	reply(s, 0);
+	reply(s, 1);
+	(void)take(s, one);
+	(void)take(s, two);
+	close(one);
+	close(two);
+}
+
+static void at_the_cap_of_its_peer_others_keep_their_connections(void **state)
 {
 	struct server *s = *state;
 	s->conf.tcp_connections_peer_max = 2;
 	start(s);
-	int one = client(s), two = client(s);
-	RUN_UNTIL(s, tcp_connections(s->tcp) == 2);
-	int three = client(s);
-	take_end(s, three);
-	assert_int_equal(count(s, STAT_DROP_TCP_LIMIT), 1);
-
 	struct endpoint elsewhere = loopback(0);
 	elsewhere.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1);
 	int other = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_int_equal(bind(other, &elsewhere.sa, elsewhere.len), 0);
 	assert_int_equal(connect(other, &s->at.sa, s->at.len), 0);
+	RUN_UNTIL(s, tcp_connections(s->tcp) == 1);
+	pass_ms(s, 2);
+	int one = client(s);
+	RUN_UNTIL(s, tcp_connections(s->tcp) == 2);
+	pass_ms(s, 2);
+	int two = client(s), three = client(s);
+	take_end(s, one);
+	assert_int_equal(count(s, STAT_DROP_TCP_LIMIT), 1);
 	ask(other, 4, ORDER_ANSWER);
 	assert_int_equal(take(s, other), 4);
-	ask(one, 1, ORDER_ANSWER);
-	assert_int_equal(take(s, one), 1);
-	close(one);
+	ask(two, 2, ORDER_ANSWER);
+	assert_int_equal(take(s, two), 2);
+	ask(three, 3, ORDER_ANSWER);
+	assert_int_equal(take(s, three), 3);
 	close(two);
+	close(three);
 	close(other);
 }
 
@@ -735,6 +799,7 @@ int main(void)
 		STATEMENT(a_forwarded_query_may_be_answered_at_once),
 		STATEMENT(what_is_dropped_leaves_no_frame),
 		STATEMENT(a_half_closed_peer_gets_all_its_answers),
+		STATEMENT(a_slow_half_closed_peer_gets_all_its_answers),
 		STATEMENT(a_reply_to_a_connection_that_left_is_dropped),
 		STATEMENT(a_reply_to_nowhere_is_dropped),
 		STATEMENT(a_reset_harms_nobody_else),
@@ -747,8 +812,9 @@ int main(void)
 		STATEMENT(an_idle_connection_is_closed),
 		STATEMENT(who_waits_for_an_answer_is_not_idle),
 		STATEMENT(a_frame_that_drips_is_given_up),
-		STATEMENT(at_the_cap_of_all_the_next_waits_its_turn),
-		STATEMENT(at_the_cap_of_its_peer_the_newest_is_closed),
+		STATEMENT(at_the_cap_of_all_the_longest_idle_makes_room),
+		STATEMENT(who_waits_for_an_answer_makes_no_room),
+		STATEMENT(at_the_cap_of_its_peer_others_keep_their_connections),
 		STATEMENT(without_descriptors_the_next_waits_its_turn),
 		STATEMENT(at_the_finish_every_answer_is_sent),
 		STATEMENT(closing_does_not_wait),

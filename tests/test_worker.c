@@ -104,15 +104,17 @@ static struct dname name_of(const char *text)
 	return name;
 }
 
-/* `redis.mesh` has one address, which is the table's number. */
+/* `redis.mesh` has one address, which is the table's number; `two.mesh` has two. */
 static struct table *new_table(uint32_t number)
 {
 	struct table_builder *builder = table_builder_new(number, 1 << 20);
-	struct dname redis = name_of("redis.mesh");
+	struct dname redis = name_of("redis.mesh"), two = name_of("two.mesh");
+	struct address pair[2] = {{.len = 4, .octets = {1}}, {.len = 4, .octets = {2}}};
 	struct address address = {.len = 4};
 	octets_put_u32(address.octets, number);
 	assert_non_null(builder);
 	assert_int_equal(table_builder_add(builder, &redis, &address, 1), 0);
+	assert_int_equal(table_builder_add(builder, &two, pair, 2), 0);
 	struct table *table = table_builder_finish(builder, 30);
 	assert_non_null(table);
 	table_set_generation(table, number);
@@ -259,6 +261,33 @@ static void local_names_are_answered_over_udp_and_tcp(void **state)
 	worker_close(worker);
 	close(udp);
 	close(tcp);
+}
+
+/* Most clients ask for A and AAAA in turns: neither may always get the same address first. */
+static void addresses_take_turns_for_who_asks_two_questions(void **state)
+{
+	struct conf conf;
+	uint8_t message[RESPONSE_MAX];
+	unsigned first[3] = {0};
+	(void)state;
+	limits(&conf);
+	struct worker *worker = open_worker(&conf);
+	worker_publish(worker, new_table(1));
+	assert_int_equal(worker_start(worker), 0);
+	int udp = client(&conf, SOCK_DGRAM);
+	for (uint16_t i = 0; i < 64; i++) {
+		ask_udp(udp, i, "two.mesh");
+		ssize_t n = recv(udp, message, sizeof(message), 0);
+		assert_true(n > 32);
+		assert_in_range(message[n - 20], 1, 2); /* the first octet of the first address */
+		first[message[n - 20]]++;
+		ask_udp(udp, i, "redis.mesh");
+		assert_int_equal(take_udp(udp, i), RCODE_NOERROR);
+	}
+	assert_in_range(first[1], 8, 56);
+	worker_stop(worker);
+	worker_close(worker);
+	close(udp);
 }
 
 static void before_the_first_table_mesh_names_fail(void **state)
@@ -519,6 +548,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(local_names_are_answered_over_udp_and_tcp),
+		cmocka_unit_test(addresses_take_turns_for_who_asks_two_questions),
 		cmocka_unit_test(before_the_first_table_mesh_names_fail),
 		cmocka_unit_test(a_table_may_come_before_the_start),
 		cmocka_unit_test(a_worker_that_never_ran_is_closed),

@@ -5,8 +5,8 @@
  * in any order (RFC 7766 §7). Owns the listeners and connections.
  *
  * A connection is closed in five places only, all called by the loop: on_readable, on_written,
- * on_event, on_tick and on_accept. tcp_send never closes one, because it may be called while its queries are
- * being served.
+ * on_event, on_tick and on_accept. tcp_send never closes one, because it may be called while its
+ * queries are being served.
  */
 #include "dns/serve/tcp.h"
 

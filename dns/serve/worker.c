@@ -36,7 +36,7 @@ struct worker {
 	struct tcp *tcp;
 	struct forward *forward; /* NULL: stopping, nothing is forwarded any more */
 	struct table *table;     /* the worker's own reference */
-	uint32_t rotation; /* never 0 */
+	uint32_t rotation;       /* never 0 */
 
 	/* Written by the main thread, which exchanges a reference in, and by the worker, which
 	 * exchanges it out: whoever takes a reference out owns it. Acquire and release, so that the
@@ -92,8 +92,8 @@ static size_t response_limit(const struct query *q, const struct requestor *from
 }
 
 /**
- * A number for each query, after Marsaglia's xorshift. A counter will not do: A and AAAA are asked in
- * turns, and of two addresses each would always begin with the same one.
+ * A number for each query, after Marsaglia's xorshift. A counter will not do: A and AAAA are asked
+ * in turns, and of two addresses each would always begin with the same one.
  */
 static uint32_t next_rotation(struct worker *w)
 {
