@@ -533,6 +533,30 @@ static void who_reads_no_answers_is_read_no_more_and_closed(void **state)
 	close(fd);
 }
 
+static void large_answers_for_all_at_once_are_not_kept_without_limit(void **state)
+{
+	static uint8_t large[BIG_LEN] = {0, 0, 0x80};
+	struct server *s = *state;
+	s->conf.tcp_unsent_max = 4096; /* 256 KiB for all */
+	start(s);
+	int fd = client(s), other = client(s);
+	for (uint16_t i = 0; i < TCP_IN_FLIGHT_MAX; i++) {
+		ask(fd, i, ORDER_FORWARD);
+	}
+	RUN_UNTIL(s, s->forwarded == TCP_IN_FLIGHT_MAX);
+	ask(other, 1, ORDER_FORWARD);
+	RUN_UNTIL(s, s->forwarded == TCP_IN_FLIGHT_MAX + 1);
+	for (unsigned i = 0; i < TCP_IN_FLIGHT_MAX; i++) {
+		tcp_send(s->tcp, &s->asked[i], (struct span){large, sizeof(large)});
+	}
+	assert_int_equal(count(s, STAT_DROP_TCP_UNSENT), 1);
+	reply(s, TCP_IN_FLIGHT_MAX); /* who owes nothing is answered all the same */
+	assert_int_equal(take(s, other), 1);
+	RUN_UNTIL(s, tcp_connections(s->tcp) == 1);
+	close(fd);
+	close(other);
+}
+
 static void who_reads_late_gets_everything(void **state)
 {
 	struct server *s = *state;
@@ -806,6 +830,7 @@ int main(void)
 		STATEMENT(a_frame_shorter_than_a_header_ends_the_connection),
 		STATEMENT(a_frame_over_the_limit_ends_the_connection),
 		STATEMENT(who_reads_no_answers_is_read_no_more_and_closed),
+		STATEMENT(large_answers_for_all_at_once_are_not_kept_without_limit),
 		STATEMENT(who_reads_late_gets_everything),
 		STATEMENT(queries_in_flight_are_limited),
 		STATEMENT(a_query_that_is_never_answered_holds_nothing_for_ever),

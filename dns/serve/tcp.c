@@ -28,6 +28,7 @@ enum {
 	MESSAGE_MAX = 65535,
 	ANSWERS_SIZE = 2 * (PREFIX_LEN + MESSAGE_MAX),
 	BACKLOG = 256,
+	UNSENT_SHARES = 64, /* connections that may have their limit of unsent output at once */
 	TICK_MIN_MS = 10,
 	TICK_MAX_MS = 1000,
 	GRACE_MS = 1000 /* beyond the forwarder's own limit: then its answer never comes */
@@ -41,7 +42,7 @@ struct connection {
 	uint32_t generation;
 	unsigned waiting;  /* forwarded queries without an answer yet */
 	bool ending;       /* reads no more, and closes once its answers are out */
-	bool starved;      /* an answer was lost for want of memory: the stream makes no sense */
+	bool starved;      /* an answer was lost for want of memory: to be closed */
 	int64_t active_ms; /* last whole query or answer */
 	int64_t frame_ms;  /* when the frame that is not whole yet began; 0: none */
 	int64_t taken_ms;  /* when the peer last took some of what is unsent */
@@ -58,6 +59,7 @@ struct tcp {
 	struct evconnlistener *listener[CONF_LISTEN_MAX];
 	bool paused; /* listeners are disabled: no descriptors left */
 	unsigned open;
+	size_t unsent;                 /* octets of output, of all connections together */
 	struct connection *connection; /* conf->tcp_connections_max slots */
 	struct writer answers;         /* of the connection that is being served */
 };
@@ -113,6 +115,7 @@ static size_t unsent(const struct connection *c)
 static void connection_close(struct connection *c)
 {
 	struct tcp *t = c->tcp;
+	t->unsent -= unsent(c);
 	bufferevent_free(c->bev);
 	c->bev = NULL;
 	c->generation++;
@@ -123,11 +126,19 @@ static void connection_close(struct connection *c)
 	}
 }
 
+/** Whether output takes more memory than it should: then nobody who reads slowly adds to it. */
+static bool is_flooded(const struct tcp *t)
+{
+	return t->unsent / UNSENT_SHARES > t->conf->tcp_unsent_max;
+}
+
 /** Whether another query may be taken: not from whom we owe much already. */
 static bool takes_query(const struct connection *c)
 {
+	size_t owed = unsent(c);
 	return !c->ending && c->waiting < TCP_IN_FLIGHT_MAX &&
-	       unsent(c) + c->tcp->answers.len <= c->tcp->conf->tcp_unsent_max;
+	       owed + c->tcp->answers.len <= c->tcp->conf->tcp_unsent_max &&
+	       (owed == 0 || !is_flooded(c->tcp));
 }
 
 /** Close a connection that has come to its end, else read from it or not; only where its input is
@@ -144,11 +155,14 @@ static void settle(struct connection *c)
 	}
 }
 
-/** Note when the peer takes octets; the clock starts anew where nothing was unsent before. */
+/** Count what is unsent, and note when the peer takes some; the clock starts anew where nothing was
+ * unsent before. */
 static void on_output(struct evbuffer *output, const struct evbuffer_cb_info *info, void *arg)
 {
 	struct connection *c = arg;
 	(void)output;
+	c->tcp->unsent += info->n_added;
+	c->tcp->unsent -= info->n_deleted;
 	if (info->n_deleted > 0 || info->orig_size == 0) {
 		c->taken_ms = now_ms();
 	}
@@ -306,6 +320,14 @@ void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
 		c->waiting--;
 	}
 	c->active_ms = now_ms();
+	if (unsent(c) > 0 && is_flooded(tcp) && !c->starved) {
+		/* One large answer may be owed to thousands, who asked the same. */
+		stats_add(tcp->stats, STAT_DROP_TCP_UNSENT, 1);
+		c->starved = true;
+	}
+	if (c->starved) {
+		return;
+	}
 	uint8_t prefix[PREFIX_LEN];
 	octets_put_u16(prefix, (uint16_t)message.len);
 	struct evbuffer *output = bufferevent_get_output(c->bev);
@@ -348,9 +370,8 @@ static void check_connection(struct connection *c, int64_t now)
 	if (c->waiting > 0 && now - c->active_ms >= t->conf->forward_timeout_ms + GRACE_MS) {
 		c->waiting = 0; /* the forwarder answers a query asked twice only once */
 	}
-	/* Before reading goes on: behind its end nothing would be served any more. */
-	serve_input(c);
-	settle(c);
+	/* What is here is served before reading goes on: behind its end nothing would be. */
+	on_readable(c->bev, c);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
