@@ -180,6 +180,18 @@ static void rejected_again(struct mesh *mesh)
 	memcpy(mesh->last_problem, mesh->rejected_problem, sizeof mesh->rejected_problem);
 }
 
+/* What is wrong with a document, and whose it is. */
+static void document_refuse(struct mesh *mesh, const char *error)
+{
+	const struct conf *conf = mesh->conf;
+	const char *place = mesh->wanted == MESH_FILE ? conf->table_file : conf->work_dir;
+	char problem[sizeof mesh->status.problem];
+	snprintf(problem, sizeof problem, "%s %.100s: %.140s", mesh_source_name(mesh->wanted),
+		place, error);
+	problem_set(mesh, problem);
+	memcpy(mesh->rejected_problem, mesh->status.problem, sizeof mesh->rejected_problem);
+}
+
 static int document_take(struct mesh *mesh, struct span document)
 {
 	struct digest digest = digest_of(mesh, document);
@@ -197,8 +209,7 @@ static int document_take(struct mesh *mesh, struct span document)
 		mesh->status.rejected++;
 		mesh->rejected = digest;
 		mesh->rejected.known = rc != -ENOMEM; /* memory may come back */
-		problem_set(mesh, report.error);
-		memcpy(mesh->rejected_problem, mesh->status.problem, sizeof mesh->rejected_problem);
+		document_refuse(mesh, report.error);
 		return rc;
 	}
 	mesh->status.confirmed_ms = mesh->status.loaded_ms;

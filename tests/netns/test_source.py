@@ -196,7 +196,7 @@ def test_table_file_is_served_and_followed(mesh):
     file.replace(meshtable.document(MOVED))
     wait_redis(NEW)
     file.replace(b"half")
-    one.wait_log("not JSON")
+    one.wait_log(f"no new table: file {file.path}: not JSON")
     assert redis() == NEW
     file.path.unlink()
     file.replace(meshtable.document())
