@@ -5,6 +5,7 @@
 #   make check    build with gcc and clang, run every test
 #   make fuzz     run each fuzz target for FUZZ_SECONDS
 #   make bench    compare with the echo limit and with peers
+#   make coverage lines that the unit tests reach
 #   make install  to $(DESTDIR)$(PREFIX)
 #
 # Every build is the same archive with other flags: build/gcc (released), build/clang, build/asan, build/tsan,
@@ -94,6 +95,13 @@ fuzz:
 
 # Objects on the way to a test are kept. (Not .SECONDARY: a new source file that is older than the archive
 # would never be compiled.)
+# Lines that the unit tests reach, file by file.
+coverage: $(TESTS:%=$(BUILD)/cov/tests/%)
+	@find $(BUILD)/cov -name '*.gcda' -delete
+	@for test in $^; do $$test >/dev/null 2>&1 || echo "failed: $$test"; done
+	@gcov -n $$(find $(BUILD)/cov/dns $(BUILD)/cov/redirect $(BUILD)/cov/conf -name '*.gcda') 2>/dev/null | \
+		sed -n "/^File '[cdr].*\.c'/{N;s/File '\(.*\)'\nLines executed:\(.*\)% of.*/\2 \1/p}" | sort -n
+
 define variant
 .PRECIOUS: $(BUILD)/$(1)/%.o
 $(BUILD)/$(1)/%.o: %.c | libraries
