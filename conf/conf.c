@@ -469,6 +469,24 @@ static int check_redirect(const struct conf *conf, struct conf_error *error)
 		conf->listen.count > 1 ? " and others" : "", conf->port, conf->port);
 }
 
+/* The kernel would let both have it, and hand HTTP connections to DNS and the other way round. */
+static int check_metrics(const struct conf *conf, struct conf_error *error)
+{
+	uint16_t port = endpoint_port(&conf->metrics_address);
+	bool taken = conf->listen.count == 0 && port == conf->port;
+	char text[ENDPOINT_TEXT_SIZE];
+
+	for (unsigned i = 0; i < conf->listen.count; i++) {
+		taken = taken || endpoint_port(&conf->listen.item[i]) == port;
+	}
+	if (!taken) {
+		return 0;
+	}
+	return conf_fail(error,
+		"admin.metricsAddress: found %s, expected a port that DNS is not served at",
+		endpoint_format(&conf->metrics_address, text));
+}
+
 /* What no key can judge alone. */
 static int check_together(const struct conf *conf, struct conf_error *error)
 {
@@ -483,7 +501,9 @@ static int check_together(const struct conf *conf, struct conf_error *error)
 			"forward.tryTimeout: found %ums, expected at most forward.timeout, %ums",
 			conf->forward_try_ms, conf->forward_timeout_ms);
 	}
-	return check_redirect(conf, error);
+	int rc = check_metrics(conf, error);
+
+	return rc < 0 ? rc : check_redirect(conf, error);
 }
 
 int conf_load(struct conf *conf, int argc, char *argv[], char *const envp[], int *rest,

@@ -128,13 +128,23 @@ static int configure(struct daemon *d)
 	return d->conf.redirect_enabled ? compile_rules(&d->rules, &d->conf) : 0;
 }
 
-/** Every connection and every upstream socket is a descriptor. */
-static void raise_descriptor_limit(void)
+/**
+ * Every connection and every upstream socket is a descriptor. Half of what the system gives us is
+ * for connections, so that whoever opens many does not keep others from being answered.
+ */
+static void share_descriptors(struct conf *conf)
 {
 	struct rlimit limit;
-	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-		limit.rlim_cur = limit.rlim_max;
-		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+		return;
+	}
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
+	rlim_t connections = limit.rlim_cur / 2 / conf->workers;
+	if (conf->tcp_connections_max > connections) {
+		conf->tcp_connections_max = connections ? (uint32_t)connections : 1;
+		log_warning("%llu file descriptors: at most %u TCP connections for each worker",
+			(unsigned long long)limit.rlim_cur, conf->tcp_connections_max);
 	}
 }
 
@@ -428,7 +438,7 @@ static int run(const struct conf *conf, const char *argument)
 	if (configure(&d) != 0) {
 		return STATUS_USAGE;
 	}
-	raise_descriptor_limit();
+	share_descriptors(&d.conf);
 	int r = start(&d);
 	if (r != 0) {
 		log_error("cannot start: %s", strerror(-r));

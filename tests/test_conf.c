@@ -711,6 +711,13 @@ static void keys_that_contradict_each_other_are_refused(void **state)
 	assert_int_equal(LOAD("--forward-timeout=500ms"), -EINVAL);
 	assert_string_equal(error.text,
 		"forward.tryTimeout: found 800ms, expected at most forward.timeout, 500ms");
+	assert_int_equal(LOAD("--metrics-address=0.0.0.0:15053"), -EINVAL);
+	assert_string_equal(error.text,
+		"admin.metricsAddress: found 0.0.0.0:15053, expected a port "
+		"that DNS is not served at");
+	assert_int_equal(
+		LOAD("--metrics-address=[::1]:53", "--listen=127.0.0.1:53", "--no-redirect"),
+		-EINVAL);
 	assert_int_equal(LOAD("--listen=127.0.0.1:5300"), -EINVAL);
 	assert_string_equal(error.text,
 		"listen: found 127.0.0.1:5300, expected 127.0.0.1:15053 or [::1]:15053 among them, "
