@@ -4,6 +4,7 @@
 import http.client
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
@@ -39,8 +40,15 @@ def test_help_and_version(network):  # pylint: disable=unused-argument
     for flag in ("--config", "--listen", "--table-file", "--work-dir", "--resolv-conf", "--upstream",
                  "--admin-socket", "--metrics-address", "--workers", "--no-redirect", "--log-level"):
         assert flag in out
+    assert kuma_dns("run", "--no-redirect", "--help") == (0, out, "")
     status, out, _ = kuma_dns("--version")
     assert status == 0 and re.match(r"kuma-dns \d+\.\d+\.\d+\n$", out)
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "check"])
+def test_output_that_is_lost_is_an_error(network, command):  # pylint: disable=unused-argument
+    with open("/dev/full", "wb") as full:
+        assert subprocess.run([daemons.binary(), command], stdout=full, check=False, timeout=20).returncode == 1
 
 
 @pytest.mark.parametrize("text,line,words", [
@@ -143,6 +151,38 @@ def test_client_commands(mesh):
     assert one.stop() == 0
     status, _, err = one.run("status")
     assert status == 2 and one.admin_socket in err
+
+
+def test_output_into_a_pipe_that_is_closed_ends_quietly(mesh):
+    one = mesh.start("--no-redirect")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([daemons.binary(), "table", "--admin-socket", one.admin_socket], stdout=writer,
+                          stderr=subprocess.PIPE, check=False, timeout=20)
+    os.close(writer)
+    assert done.returncode == -signal.SIGPIPE and not done.stderr
+
+
+def test_without_an_admin_socket_the_client_says_so(network):  # pylint: disable=unused-argument
+    status, _, err = kuma_dns("status", "--admin-socket", "")
+    assert status == 2 and "--admin-socket" in err
+
+
+def test_closed_standard_descriptors_become_nothing_else(mesh):
+    one = mesh.start("--no-redirect", wrapper=["sh", "-c", "exec \"$@\" 0<&- 1>&- 2>&-", "sh"])
+    assert {os.readlink(f"/proc/{one.process.pid}/fd/{fd}") for fd in range(3)} == {"/dev/null"}
+    assert rcode(ask("redis.svc.mesh.local", port=daemons.PORT)) == "NOERROR"
+
+
+def test_few_descriptors_are_shared_between_connections_and_the_rest(mesh):
+    one = mesh.start("--no-redirect", wrapper=["sh", "-c", "ulimit -n 80; exec \"$@\"", "sh"])
+    assert "80 file descriptors" in one.log()
+    crowd = [socket.create_connection(("127.0.0.1", daemons.PORT)) for _ in range(100)]
+    eventually(lambda: (one.metric("kuma_dns_tcp_connections_total") or 0) >= len(crowd))
+    assert rcode(ask("www.example.org", port=daemons.PORT)) == "NOERROR"
+    assert rcode(ask("redis.svc.mesh.local", port=daemons.PORT, tcp=True)) == "NOERROR"
+    for connection in crowd:
+        connection.close()
 
 
 def test_metrics_on_tcp_and_nothing_else(mesh):

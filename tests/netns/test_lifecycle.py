@@ -40,7 +40,7 @@ def test_kill_9_is_fail_open(mesh, tcp):
     mesh.forget(one)
 
 
-@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("end", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_signal_removes_rules_and_ends_with_0(mesh, end):
     one = mesh.start()
     assert one.stop(end) == 0
