@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The cache: upstream's responses, each kept as it came but for its OPT, and given out again with
+ * their TTLs counted down. One for each worker, in one slab that never grows: nothing is allocated
+ * after cache_new. No I/O, and no clock: time is a parameter, in milliseconds of a clock that does
+ * not go back.
+ *
+ * How a query goes:
+ *
+ *	cache_get      CACHE_HIT: send. CACHE_FAILED: SERVFAIL with found.ede. Else forward.
+ *	               found.prefetch: forward as well, with nobody to wait for it.
+ *	cache_put      each response that ends a transaction.
+ *	cache_put_failure   each transaction that ends without one; then, and 1.8 s
+ *	               after a CACHE_STALE was forwarded, cache_get with `stale` set
+ *	               for each who waits (RFC 8767 §5).
+ */
+#pragma once
+
+#include "dns/wire/relay.h"
+#include "dns/wire/response.h"
+
+struct cache;
+
+enum { /* what struct cache_settings usually holds */
+	CACHE_SIZE = 4 << 20,
+	CACHE_SIZE_MIN = 64 << 10,
+	CACHE_SIZE_MAX = 1 << 30,
+	CACHE_TTL_MAX = 86400,       /* seconds */
+	CACHE_NEGATIVE_TTL_MAX = 30, /* seconds */
+	CACHE_STALE_MAX = 3600       /* seconds */
+};
+
+enum {
+	CACHE_SUBNET_MAX = 24,         /* octets of a client subnet option: a whole IPv6 address */
+	CACHE_FAILURE_MAX_MS = 5000,   /* RFC 9520 §3.2 asks for 1 s at least */
+	CACHE_STALE_TTL = 30,          /* seconds: RFC 8767 §4 */
+	EDE_STALE_NXDOMAIN_ANSWER = 19 /* RFC 8914 §4.20 */
+};
+
+/** How a cache is to be. */
+struct cache_settings {
+	size_t size;               /* octets in all; taken as CACHE_SIZE_MIN..CACHE_SIZE_MAX */
+	uint64_t seed;             /* random; no requestor must know it (it keys the hash) */
+	uint32_t ttl_max;          /* seconds a positive answer is kept at most */
+	uint32_t negative_ttl_max; /* seconds a negative answer is kept at most (RFC 2308 §5) */
+	uint32_t stale_max;        /* seconds of use after its time (RFC 8767 §5); 0: none */
+	bool nxdomain_covers;      /* NXDOMAIN denies the names below it, too (RFC 8020) */
+};
+
+/** What an answer is for. The spans are borrowed during the call. */
+struct cache_key {
+	struct span name; /* folded, uncompressed: 1..255 octets, as in struct dname */
+	uint16_t qtype;
+	uint16_t qclass;
+	bool edns_do;       /* RFC 4035 §3.2.1 */
+	bool cd;            /* RFC 4035 §3.2.2 */
+	struct span subnet; /* client subnet as it was asked with, at most CACHE_SUBNET_MAX octets;
+			       usually empty */
+};
+
+/** A query to the cache. Spans and pointers are borrowed during the call. */
+struct cache_ask {
+	struct cache_key key;
+	const struct query *query; /* its id, flags, question, has_opt, edns_do, has_other count */
+	size_t limit;              /* octets of the largest response that may be sent: 512..65535 */
+	struct span options; /* of our own OPT: cookie, keepalive, … as on the wire; or empty */
+	bool stale;          /* an answer may be given after its time */
+};
+
+enum cache_result {
+	CACHE_MISS,  /* nothing is known */
+	CACHE_STALE, /* nothing but an answer after its time, which `stale` would have given */
+	CACHE_HIT,   /* the response stands in `out` */
+	CACHE_FAILED /* it was tried moments ago, in vain (RFC 9520) */
+};
+
+/** What else there is to say about an answer. */
+struct cache_found {
+	uint16_t rcode;
+	bool stale;    /* a CACHE_HIT after its time */
+	bool covered;  /* a CACHE_HIT by the NXDOMAIN of this name or one above it */
+	bool prefetch; /* a CACHE_HIT that is asked for often and ends soon; said once */
+	int ede;       /* enum ede: of CACHE_FAILED, or the one that a stale answer was given */
+};
+
+/** An entry, for operators. */
+struct cache_entry {
+	uint16_t qtype;
+	uint16_t qclass;
+	uint16_t rcode; /* SERVFAIL: a failure */
+	bool edns_do;
+	bool cd;
+	bool failure;
+	uint8_t subnet_len;
+	uint8_t subnet[CACHE_SUBNET_MAX];
+	int64_t left_ms; /* until its time is over; below 0 after it */
+	uint32_t ttl;    /* seconds it had at first */
+	uint32_t hits;   /* since it was last refreshed */
+	size_t size;     /* octets */
+};
+
+/** Sums since cache_new, but for the first three. */
+struct cache_figures {
+	uint64_t size;       /* octets of the slab */
+	uint64_t entries;    /* now */
+	uint64_t octets;     /* that they take now */
+	uint64_t hits;       /* answers within their time, covered ones included */
+	uint64_t misses;     /* queries without one; those with `stale` set do not count */
+	uint64_t covered;    /* NXDOMAIN by RFC 8020 */
+	uint64_t stale;      /* answers after their time */
+	uint64_t failed;     /* CACHE_FAILED */
+	uint64_t insertions; /* failures included */
+	uint64_t evictions;  /* for want of room */
+	uint64_t refused;    /* responses that may not be remembered */
+};
+
+/** @return NULL without memory. Pages that are never needed are never touched. */
+struct cache *cache_new(const struct cache_settings *settings);
+
+/** NULL is a no-op. */
+void cache_free(struct cache *cache);
+
+/** The key of a query that was read without error. Borrows `q`. */
+struct cache_key cache_key_query(const struct query *q, struct span subnet);
+
+/**
+ * The key of what an asker asked.
+ *
+ * @param[out] name  where the folded name is kept: as long as the key
+ */
+struct cache_key cache_key_asker(struct dname *name, const struct asker *a, struct span subnet);
+
+/**
+ * Answer from the cache.
+ *
+ * As relay_response would have it: ID and spelling are the requestor's; RD and CD too; AD only for
+ * a requestor that set AD or DO; OPT is ours, if and only if the requestor sent one; over the
+ * limit, whole records of the answer section as far as they fit, and TC. All TTLs of a response are
+ * what is left of its lowest one.
+ *
+ * A query with records of its own (TSIG, SIG(0)) is a miss.
+ *
+ * @param      now_ms  now
+ * @param      out     room for the response; its `len` grows by a CACHE_HIT's
+ * @param[out] found   every member set
+ * Cost: one probe and one copy; where the name is not there, one probe more for each of its labels
+ * at most.
+ */
+enum cache_result cache_get(struct cache *cache, const struct cache_ask *ask, int64_t now_ms,
+	struct writer *out, struct cache_found *found);
+
+/**
+ * Remember a response, in the place of what was remembered for its key, failures included.
+ *
+ * Not remembered are: other RCODEs than NOERROR and NXDOMAIN; TC; another question than the key's;
+ * an answer section with records out of the name's chain of aliases, or with that chain out of
+ * order; a negative response without the SOA of a zone that holds the name (RFC 2308 §5); a TTL of
+ * 0; what would take more than a quarter of the room for newcomers (a fortieth of the slab).
+ *
+ * @param key  what was asked; not guessed from the response
+ * @param r    as relayed_read left it; borrowed
+ * @return whether it is remembered
+ */
+bool cache_put(
+	struct cache *cache, const struct cache_key *key, const struct relayed *r, int64_t now_ms);
+
+/**
+ * Remember that no server answered (RFC 9520). An answer that is there stays, for `stale`.
+ *
+ * @param ede       what found.ede shall say
+ * @param until_ms  when to ask again; at most CACHE_FAILURE_MAX_MS from now
+ */
+void cache_put_failure(struct cache *cache, const struct cache_key *key, enum ede ede,
+	int64_t now_ms, int64_t until_ms);
+
+/**
+ * Forget.
+ *
+ * @param name   whose entries, of all types and classes; NULL: all there are
+ * @param below  those of names below it, too
+ * @return how many were forgotten
+ * Cost: a walk over all entries.
+ */
+size_t cache_flush(struct cache *cache, const struct dname *name, bool below);
+
+/**
+ * The entries of a name.
+ *
+ * @param[out] found  room for `room` entries
+ * @return how many there are, also where there is no room for them
+ * Cost: a walk over all entries.
+ */
+size_t cache_find(const struct cache *cache, const struct dname *name, int64_t now_ms,
+	struct cache_entry *found, size_t room);
+
+/** The figures as they are now. */
+struct cache_figures cache_figures(const struct cache *cache);
+
+/** Whether everything inside is as it has to be; for tests. Cost: a walk over all entries. */
+bool cache_check(const struct cache *cache);
