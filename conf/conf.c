@@ -118,7 +118,8 @@ void conf_print_flags(FILE *out)
 			continue;
 		}
 		snprintf(left, sizeof left, "--%s%s%s%s", key->flag,
-			key->type == KEY_BOOL ? "[=" : " ", key->argument,
+			key->type == KEY_BOOL ? "[=" : " ",
+			key->type == KEY_CHOICES ? "NAME" : key->argument,
 			key->type == KEY_BOOL ? "]" : "");
 		fprintf(out, "  %-44s %s", left, key->help);
 		if (key->initial && *key->initial) {

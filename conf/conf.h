@@ -51,7 +51,18 @@ struct conf {
 	struct endpoint_list servers; /* forward.servers, --upstream; empty: those of resolv.conf */
 	uint32_t forward_timeout_ms;  /* forward.timeout: 4s; the whole of a transaction */
 	uint32_t forward_try_ms; /* forward.tryTimeout: 800ms; until the next server is asked too */
-	uint32_t transactions_max;         /* forward.maxTransactions: 4096; 1..65536 per worker */
+	uint32_t transactions_max; /* forward.maxTransactions: 4096; 1..65536 per worker */
+	/* forward.specialNames: those answered here, bits in the order of enum special_group; all
+	 * but the reverse zones of private networks */
+	uint32_t special_names;
+	bool search_shortcut;              /* forward.searchShortcut: true */
+	bool loop_probe;                   /* forward.loopProbe: true */
+	uint64_t cache_size;               /* cache.size: 4MiB; octets per worker; 0: no cache */
+	uint32_t cache_ttl_max;            /* cache.maxTTL: 24h; seconds; 1s..720h */
+	uint32_t cache_negative_ttl_max;   /* cache.maxNegativeTTL: 30s; seconds; 0: none is kept */
+	uint32_t cache_stale_max;          /* cache.serveStale: 1h; seconds; 0: never; ..72h */
+	bool cache_prefetch;               /* cache.prefetch: true */
+	bool cache_nxdomain_covers;        /* cache.nxdomainCovers: true */
 	uint32_t tcp_connections_max;      /* tcp.maxConnections: 512 per worker */
 	uint32_t tcp_connections_peer_max; /* tcp.maxConnectionsPerPeer: 256 */
 	uint32_t tcp_idle_ms;              /* tcp.idleTimeout: 10s */

@@ -19,8 +19,11 @@ enum key_type {
 	KEY_NUMBER,    /* min..max, decimal */
 	KEY_MARK,      /* min..max, decimal or 0x and hexadecimal */
 	KEY_DURATION,  /* min..max in ms; `1m30s` */
+	KEY_SECONDS,   /* min..max in seconds; `1m30s` */
 	KEY_SIZE,      /* min..max in octets; `64MiB` or plain octets */
+	KEY_SIZE_OR_0, /* as KEY_SIZE, or 0 below `min` */
 	KEY_CHOICE,    /* index of a word in `argument`, which lists them as `a|b|c` */
+	KEY_CHOICES,   /* a list of such words; bit i is the one with index i */
 	KEY_ENDPOINT,  /* at most one; `min` is the default port, 0: the text has one */
 	KEY_ENDPOINTS, /* a list of up to CONF_SERVERS_MAX; `min` as above */
 	KEY_ZONES,     /* a list of up to CONF_ZONES_MAX domain names */
@@ -43,11 +46,14 @@ struct key {
 extern const struct key conf_keys[];
 
 /** The sections come before their members; a key's index is below this. */
-enum { KEYS_MAX = 64 };
+enum { KEYS_MAX = 96 };
 extern const unsigned conf_keys_count;
 
 /** @return the key of that path, or NULL */
 const struct key *key_find(const char *path);
+
+/** Whether the key holds a list. */
+bool key_is_list(const struct key *key);
 
 /** Empty a list. */
 void key_clear(const struct key *key, struct conf *conf);

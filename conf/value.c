@@ -10,14 +10,31 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Units in falling order. */
+/* Units in falling order, down to the one that the value is kept in. */
 struct unit {
 	const char *name;
 	uint64_t factor;
 };
-static const struct unit durations[] = {{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
-static const struct unit sizes[] = {{"GiB", GIB}, {"MiB", MIB}, {"KiB", KIB}, {"", 1}};
-enum { UNITS = 4 };
+static const struct unit durations[] = {
+	{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {NULL, 0}};
+static const struct unit seconds[] = {{"h", 3600}, {"m", 60}, {"s", 1}, {NULL, 0}};
+static const struct unit sizes[] = {{"GiB", GIB}, {"MiB", MIB}, {"KiB", KIB}, {"", 1}, {NULL, 0}};
+
+/* Those of a type whose values have units; NULL for the others. */
+static const struct unit *units_of(const struct key *key)
+{
+	switch (key->type) {
+	case KEY_DURATION:
+		return durations;
+	case KEY_SECONDS:
+		return seconds;
+	case KEY_SIZE:
+	case KEY_SIZE_OR_0:
+		return sizes;
+	default:
+		return NULL;
+	}
+}
 
 static char *member(const struct key *key, struct conf *conf)
 {
@@ -156,28 +173,27 @@ static int read_mark(const char *text, uint64_t *value)
 	return digits ? 0 : -EINVAL;
 }
 
-/* The unit that `text` begins with, at or after `unit`; UNITS where there is none. */
-static unsigned read_unit(const char **text, const struct unit units[UNITS], unsigned unit)
+/* The unit that `text` begins with, out of `unit` and those behind it; NULL where there is none. */
+static const struct unit *read_unit(const char **text, const struct unit *unit)
 {
 	size_t len = 0;
 
 	while ((*text)[len] && ((*text)[len] < '0' || (*text)[len] > '9')) {
 		len++;
 	}
-	for (; unit < UNITS; unit++) {
-		if (strlen(units[unit].name) == len && strncmp(*text, units[unit].name, len) == 0) {
+	for (; unit->name; unit++) {
+		if (strlen(unit->name) == len && strncmp(*text, unit->name, len) == 0) {
 			*text += len;
-			break;
+			return unit;
 		}
 	}
-	return unit;
+	return NULL;
 }
 
 /* `1m30s`: numbers with units, each unit smaller than the one before. */
-static int read_units(const char *text, const struct unit units[UNITS], uint64_t *value)
+static int read_units(const char *text, const struct unit *unit, uint64_t *value)
 {
 	uint64_t total = 0;
-	unsigned unit = 0;
 
 	do {
 		uint64_t number;
@@ -185,44 +201,49 @@ static int read_units(const char *text, const struct unit units[UNITS], uint64_t
 		if (read_digits(&text, &number) < 0) {
 			return -EINVAL;
 		}
-		unit = read_unit(&text, units, unit);
-		if (unit == UNITS || number > UINT32_MAX) {
+		unit = read_unit(&text, unit);
+		if (!unit || number > UINT32_MAX) {
 			return -EINVAL;
 		}
-		total += number * units[unit++].factor;
+		total += number * unit->factor;
+		unit++;
 	} while (*text);
 	*value = total;
 	return 0;
 }
 
-/* The number and the largest unit that divides it. */
-static const char *format_units(
-	uint64_t value, const struct unit units[UNITS], char *text, size_t size)
+/* The number and the largest unit that divides it; 0 has the smallest. */
+static const char *format_units(uint64_t value, const struct unit *unit, char *text, size_t size)
 {
-	unsigned unit = 0;
-
-	while (unit < UNITS - 1 && value % units[unit].factor) {
+	while (value == 0 ? unit->factor > 1 : value % unit->factor) {
 		unit++;
 	}
-	snprintf(text, size, "%" PRIu64 "%s", value / units[unit].factor, units[unit].name);
+	snprintf(text, size, "%" PRIu64 "%s", value / unit->factor, unit->name);
 	return text;
+}
+
+static bool is_in_range(const struct key *key, uint64_t value)
+{
+	if (value == 0 && key->type == KEY_SIZE_OR_0) {
+		return true;
+	}
+	return value >= key->min && value <= key->max;
 }
 
 static int set_integer(const struct key *key, struct conf *conf, const char *text)
 {
+	const struct unit *units = units_of(key);
 	uint64_t value = 0;
 	int rc;
 
-	if (key->type == KEY_DURATION) {
-		rc = read_units(text, durations, &value);
-	} else if (key->type == KEY_SIZE) {
-		rc = read_units(text, sizes, &value);
+	if (units) {
+		rc = read_units(text, units, &value);
 	} else if (key->type == KEY_MARK) {
 		rc = read_mark(text, &value);
 	} else {
 		rc = read_number(text, &value);
 	}
-	if (rc < 0 || value < key->min || value > key->max) {
+	if (rc < 0 || !is_in_range(key, value)) {
 		return -EINVAL;
 	}
 	put_integer(member(key, conf), key->size, value);
@@ -240,20 +261,42 @@ static int set_bool(const struct key *key, struct conf *conf, const char *text)
 	return 0;
 }
 
-static int set_choice(const struct key *key, struct conf *conf, const char *text)
+/* Which of the words in a choice's `argument` it is. */
+static int find_choice(const struct key *key, const char *text, unsigned *index)
 {
 	const char *word = key->argument;
 
-	for (uint64_t i = 0; *word; i++) {
+	for (*index = 0; *word; ++*index) {
 		size_t len = strcspn(word, "|");
 
 		if (is_word(text, word, len)) {
-			put_integer(member(key, conf), key->size, i);
 			return 0;
 		}
 		word += len + (word[len] == '|');
 	}
 	return -EINVAL;
+}
+
+static int set_choice(const struct key *key, struct conf *conf, const char *text)
+{
+	unsigned index;
+
+	if (find_choice(key, text, &index) < 0) {
+		return -EINVAL;
+	}
+	put_integer(member(key, conf), key->size, index);
+	return 0;
+}
+
+static int add_choice(const struct key *key, uint32_t *bits, const char *text)
+{
+	unsigned index;
+
+	if (find_choice(key, text, &index) < 0) {
+		return -EINVAL;
+	}
+	*bits |= UINT32_C(1) << index;
+	return 0;
 }
 
 static int set_text(const struct key *key, struct conf *conf, const char *text)
@@ -356,7 +399,14 @@ static int add_element(const struct key *key, struct conf *conf, const char *tex
 {
 	void *list = member(key, conf);
 
-	return key->type == KEY_ZONES ? add_zone(list, text) : add_endpoint(key, list, text);
+	switch (key->type) {
+	case KEY_CHOICES:
+		return add_choice(key, list, text);
+	case KEY_ZONES:
+		return add_zone(list, text);
+	default:
+		return add_endpoint(key, list, text);
+	}
 }
 
 /* Split at commas, without the spaces around them. */
@@ -387,14 +437,14 @@ static int add_elements(const struct key *key, struct conf *conf, const char *te
 	}
 }
 
-static bool is_list(const struct key *key)
+bool key_is_list(const struct key *key)
 {
-	return key->type == KEY_ENDPOINTS || key->type == KEY_ZONES;
+	return key->type == KEY_CHOICES || key->type == KEY_ENDPOINTS || key->type == KEY_ZONES;
 }
 
 void key_clear(const struct key *key, struct conf *conf)
 {
-	if (is_list(key)) {
+	if (key_is_list(key)) {
 		memset(member(key, conf), 0, key->size);
 	}
 }
@@ -413,6 +463,7 @@ int key_add(const struct key *key, struct conf *conf, const char *text)
 		return set_choice(key, conf, text);
 	case KEY_ENDPOINT:
 		return set_endpoint(key, conf, text);
+	case KEY_CHOICES:
 	case KEY_ENDPOINTS:
 	case KEY_ZONES:
 		return add_elements(key, conf, text);
@@ -427,13 +478,13 @@ int key_add(const struct key *key, struct conf *conf, const char *text)
 int key_set(const struct key *key, struct conf *conf, const char *text)
 {
 	key_clear(key, conf);
-	return is_list(key) && text[strspn(text, " ")] == '\0' ? 0 : key_add(key, conf, text);
+	return key_is_list(key) && text[strspn(text, " ")] == '\0' ? 0 : key_add(key, conf, text);
 }
 
 /* The words of a choice, with commas. */
 static void expected_choice(const struct key *key, char *text, size_t size)
 {
-	size_t len = (size_t)snprintf(text, size, "one of ");
+	size_t len = (size_t)snprintf(text, size, key->type == KEY_CHOICE ? "one of " : "some of ");
 
 	for (const char *c = key->argument; *c && len + 3 < size; c++) {
 		len += (size_t)snprintf(text + len, size - len, *c == '|' ? ", " : "%c", *c);
@@ -442,6 +493,7 @@ static void expected_choice(const struct key *key, char *text, size_t size)
 
 void key_expected(const struct key *key, char *text, size_t size)
 {
+	const struct unit *units = units_of(key);
 	char min[32];
 	char max[32];
 
@@ -460,16 +512,20 @@ void key_expected(const struct key *key, char *text, size_t size)
 		snprintf(text, size, "a number from %" PRIu64 " to 0x%" PRIx64, key->min, key->max);
 		break;
 	case KEY_DURATION:
+	case KEY_SECONDS:
 		snprintf(text, size, "a duration from %s to %s, such as 1m30s",
-			format_units(key->min, durations, min, sizeof min),
-			format_units(key->max, durations, max, sizeof max));
+			format_units(key->min, units, min, sizeof min),
+			format_units(key->max, units, max, sizeof max));
 		break;
 	case KEY_SIZE:
-		snprintf(text, size, "a size from %s to %s, such as 64KiB",
-			format_units(key->min, sizes, min, sizeof min),
-			format_units(key->max, sizes, max, sizeof max));
+	case KEY_SIZE_OR_0:
+		snprintf(text, size, "%sa size from %s to %s, such as 64KiB",
+			key->type == KEY_SIZE_OR_0 ? "0 or " : "",
+			format_units(key->min, units, min, sizeof min),
+			format_units(key->max, units, max, sizeof max));
 		break;
 	case KEY_CHOICE:
+	case KEY_CHOICES:
 		expected_choice(key, text, size);
 		break;
 	case KEY_ENDPOINT:
@@ -546,19 +602,36 @@ static void print_choice(const struct key *key, uint64_t value, FILE *out)
 	fprintf(out, "%.*s", (int)strcspn(word, "|"), word);
 }
 
+static void print_choices(const struct key *key, uint64_t bits, FILE *out)
+{
+	const char *separator = "";
+
+	putc('[', out);
+	for (unsigned i = 0; bits >> i; i++) {
+		if (bits >> i & 1) {
+			fputs(separator, out);
+			print_choice(key, i, out);
+			separator = ", ";
+		}
+	}
+	putc(']', out);
+}
+
 static void print_integer(const struct key *key, uint64_t value, FILE *out)
 {
+	const struct unit *units = units_of(key);
 	char text[32];
 
+	if (units) {
+		fputs(format_units(value, units, text, sizeof text), out);
+		return;
+	}
 	switch (key->type) {
-	case KEY_DURATION:
-		fputs(format_units(value, durations, text, sizeof text), out);
-		break;
-	case KEY_SIZE:
-		fputs(format_units(value, sizes, text, sizeof text), out);
-		break;
 	case KEY_CHOICE:
 		print_choice(key, value, out);
+		break;
+	case KEY_CHOICES:
+		print_choices(key, value, out);
 		break;
 	case KEY_MARK:
 		fprintf(out, "0x%" PRIx64, value);

@@ -277,8 +277,7 @@ static int read_value(struct reader *r, const struct key *key)
 		}
 		return read_mapping(r, key->path);
 	}
-	if (r->event.type == YAML_SEQUENCE_START_EVENT &&
-		(key->type == KEY_ENDPOINTS || key->type == KEY_ZONES)) {
+	if (r->event.type == YAML_SEQUENCE_START_EVENT && key_is_list(key)) {
 		return read_sequence(r, key);
 	}
 	return read_scalar(r, key);

@@ -5,6 +5,8 @@
  */
 #include "conf/conf.h"
 
+#include "dns/serve/special.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -170,6 +172,15 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_int_equal(conf.forward_timeout_ms, 4000);
 	assert_int_equal(conf.forward_try_ms, 800);
 	assert_int_equal(conf.transactions_max, 4096);
+	assert_int_equal(conf.special_names, SPECIAL_ALL & ~SPECIAL_REVERSE_PRIVATE);
+	assert_true(conf.search_shortcut);
+	assert_true(conf.loop_probe);
+	assert_int_equal(conf.cache_size, 4 * 1024 * 1024);
+	assert_int_equal(conf.cache_ttl_max, 86400);
+	assert_int_equal(conf.cache_negative_ttl_max, 30);
+	assert_int_equal(conf.cache_stale_max, 3600);
+	assert_true(conf.cache_prefetch);
+	assert_true(conf.cache_nxdomain_covers);
 	assert_int_equal(conf.tcp_connections_max, 512);
 	assert_int_equal(conf.tcp_connections_peer_max, 256);
 	assert_int_equal(conf.tcp_idle_ms, 10000);
@@ -206,6 +217,90 @@ static void file_sets_every_type(void **state)
 	assert_string_equal(conf.admin_socket, "");
 	assert_true(conf.admin_socket_given);
 	assert_int_equal(conf.log_level, CONF_LOG_DEBUG);
+}
+
+static void cache_is_set_and_switched_off(void **state)
+{
+	(void)state;
+	assert_reads("cache:\n  size: 1GiB\n  maxTTL: 720h\n  maxNegativeTTL: 24h\n"
+		     "  serveStale: 1h1m1s\n  prefetch: false\n  nxdomainCovers: false\n");
+	assert_int_equal(conf.cache_size, 1 << 30);
+	assert_int_equal(conf.cache_ttl_max, 2592000);
+	assert_int_equal(conf.cache_negative_ttl_max, 86400);
+	assert_int_equal(conf.cache_stale_max, 3661);
+	assert_false(conf.cache_prefetch);
+	assert_false(conf.cache_nxdomain_covers);
+
+	assert_reads("cache: {size: 0, maxTTL: 1s, maxNegativeTTL: 0s, serveStale: 0h}\n");
+	assert_int_equal(conf.cache_size, 0);
+	assert_int_equal(conf.cache_ttl_max, 1);
+	assert_int_equal(conf.cache_negative_ttl_max, 0);
+	assert_int_equal(conf.cache_stale_max, 0);
+	assert_reads("cache: {size: 64KiB, serveStale: 72h}\n");
+	assert_int_equal(conf.cache_size, 65536);
+	assert_int_equal(conf.cache_stale_max, 259200);
+}
+
+/* The words stand in the order of enum special_group, which conf/ does not know. */
+static void special_names_are_the_groups_of_that_name(void **state)
+{
+	static const struct {
+		const char *text;
+		uint32_t groups;
+	} cases[] = {
+		{"localhost", SPECIAL_LOCALHOST}, {"invalid", SPECIAL_INVALID},
+		{"test", SPECIAL_TEST}, {"onion", SPECIAL_ONION}, {"alt", SPECIAL_ALT},
+		{"home", SPECIAL_HOME}, {"resolver", SPECIAL_RESOLVER},
+		{"reverse", SPECIAL_REVERSE_NOBODY}, {"private-reverse", SPECIAL_REVERSE_PRIVATE},
+		{"[]", 0}, {"''", 0}, {"[Test, onion, test]", SPECIAL_TEST | SPECIAL_ONION},
+		{"'home , private-reverse'", SPECIAL_HOME | SPECIAL_REVERSE_PRIVATE},
+		{"~", SPECIAL_HOME | SPECIAL_REVERSE_PRIVATE}, /* stays */
+	};
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(cases); i++) {
+		char text[100];
+
+		snprintf(text, sizeof text, "forward: {specialNames: %s}", cases[i].text);
+		assert_reads(text);
+		assert_int_equal(conf.special_names, cases[i].groups);
+	}
+}
+
+static void flags_and_variables_set_cache_and_forwarding(void **state)
+{
+	words envp = {"KUMA_DNS_CACHE_SIZE=1MiB", "KUMA_DNS_CACHE_MAX_TTL=2h",
+		"KUMA_DNS_CACHE_MAX_NEGATIVE_TTL=5s", "KUMA_DNS_CACHE_SERVE_STALE=5m",
+		"KUMA_DNS_CACHE_PREFETCH=false", "KUMA_DNS_CACHE_NXDOMAIN_COVERS=false",
+		"KUMA_DNS_FORWARD_SPECIAL_NAMES=test,onion",
+		"KUMA_DNS_FORWARD_SEARCH_SHORTCUT=false", "KUMA_DNS_FORWARD_LOOP_PROBE=false",
+		NULL};
+
+	(void)state;
+	for (int round = 0; round < 2; round++) {
+		if (round == 0) {
+			assert_loads((words){NULL}, envp);
+		} else {
+			assert_loads((words){"--cache-size=1MiB", "--cache-max-ttl", "120m",
+					     "--cache-max-negative-ttl=5s", "--serve-stale=300s",
+					     "--no-prefetch", "--no-nxdomain-covers",
+					     "--special-name=test", "--special-name=onion",
+					     "--no-search-shortcut", "--no-loop-probe", NULL},
+				(words){NULL});
+		}
+		assert_int_equal(conf.cache_size, 1 << 20);
+		assert_int_equal(conf.cache_ttl_max, 7200);
+		assert_int_equal(conf.cache_negative_ttl_max, 5);
+		assert_int_equal(conf.cache_stale_max, 300);
+		assert_false(conf.cache_prefetch);
+		assert_false(conf.cache_nxdomain_covers);
+		assert_int_equal(conf.special_names, SPECIAL_TEST | SPECIAL_ONION);
+		assert_false(conf.search_shortcut);
+		assert_false(conf.loop_probe);
+	}
+	assert_loads((words){"--special-name=", "--cache-size=0", NULL}, envp);
+	assert_int_equal(conf.special_names, 0);
+	assert_int_equal(conf.cache_size, 0);
 }
 
 static void lists_are_sequences_or_text_with_commas(void **state)
@@ -330,6 +425,37 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 			"at most 16 of them"},
 		{"forward: {servers: a}", "f.yaml:1: forward.servers: found a, expected "
 					  "ADDRESS[:PORT], at most 16 of them"},
+		{"forward:\n  specialNames:\n  - test\n  - lokalhost\n",
+			"f.yaml:4: forward.specialNames: found lokalhost, expected some of "
+			"localhost, invalid, test, onion, alt, home, resolver, reverse, "
+			"private-reverse"},
+		{"forward: {specialNames: [[test]]}",
+			"f.yaml:1: forward.specialNames: found a list, expected some of "
+			"localhost, invalid, test, onion, alt, home, resolver, reverse, "
+			"private-reverse"},
+		{"cache: {size: 64MB}", "f.yaml:1: cache.size: found 64MB, expected 0 or a size "
+					"from 64KiB to 1GiB, such as 64KiB"},
+		{"cache: {size: 65535}", "f.yaml:1: cache.size: found 65535, expected 0 or a size "
+					 "from 64KiB to 1GiB, such as 64KiB"},
+		{"cache: {size: 1048577KiB}", "f.yaml:1: cache.size: found 1048577KiB, expected 0 "
+					      "or a size from 64KiB to 1GiB, such as 64KiB"},
+		{"cache:\n  maxTTL: 0s", "f.yaml:2: cache.maxTTL: found 0s, expected a duration "
+					 "from 1s to 720h, such as 1m30s"},
+		{"cache: {maxTTL: 721h}", "f.yaml:1: cache.maxTTL: found 721h, expected a "
+					  "duration from 1s to 720h, such as 1m30s"},
+		{"cache: {maxTTL: 4294967295h}",
+			"f.yaml:1: cache.maxTTL: found 4294967295h, expected a duration from 1s "
+			"to 720h, such as 1m30s"},
+		{"cache: {maxTTL: 30}", "f.yaml:1: cache.maxTTL: found 30, expected a duration "
+					"from 1s to 720h, such as 1m30s"},
+		{"cache: {maxNegativeTTL: 1500ms}",
+			"f.yaml:1: cache.maxNegativeTTL: found 1500ms, expected a duration from "
+			"0s to 24h, such as 1m30s"},
+		{"cache: {serveStale: 72h1s}", "f.yaml:1: cache.serveStale: found 72h1s, expected "
+					       "a duration from 0s to 72h, such as 1m30s"},
+		{"cache: {ttl: 1s}", "f.yaml:1: cache.ttl: found an unknown key, expected one of "
+				     "size, maxTTL, maxNegativeTTL, serveStale, prefetch, "
+				     "nxdomainCovers"},
 		{"admin: {metricsAddress: '127.0.0.1:1,127.0.0.1:2'}",
 			"f.yaml:1: admin.metricsAddress: found \"127.0.0.1:1,127.0.0.1:2\", "
 			"expected "
@@ -344,7 +470,7 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 					     "4095 octets of UTF-8 without control characters"},
 		{"worker: 1", "f.yaml:1: worker: found an unknown key, expected one of kumaDPUser, "
 			      "ipFamilyMode, listen, workers, meshZones, redirect, table, forward, "
-			      "tcp, admin, log"},
+			      "cache, tcp, admin, log"},
 		{"redirect: {dns: {prot: 1}}",
 			"f.yaml:1: redirect.dns.prot: found an unknown key, expected one of "
 			"enabled, "
@@ -352,7 +478,7 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"redirect.mark: 1",
 			"f.yaml:1: redirect.mark: found an unknown key, expected one of "
 			"kumaDPUser, ipFamilyMode, listen, workers, meshZones, redirect, "
-			"table, forward, tcp, admin, log"},
+			"table, forward, cache, tcp, admin, log"},
 		{"log: {\"le\\0vel\": info}",
 			"f.yaml:1: log.le: found an unknown key, expected one of level"},
 		{"[a]: 1", "f.yaml:1: found a list, expected the name of a key"},
@@ -489,7 +615,9 @@ static void printed_configuration_reads_back_into_the_same(void **state)
 			     "--listen", "[fe80::1%lo]:15053", "--upstream=192.0.2.1", "--mark=1",
 			     "--capture-all", "--poll-interval=90s", "--tcp-max-unsent=1025KiB",
 			     "--admin-socket=", "--metrics-address=127.0.0.1:9", "--mesh-zone=A.b.",
-			     "--log-level=error", "--table-max-size=4GiB", NULL},
+			     "--log-level=error", "--table-max-size=4GiB", "--cache-size=0",
+			     "--serve-stale=0s", "--cache-max-ttl=90m", "--special-name=onion",
+			     "--special-name=private-reverse", "--no-loop-probe", NULL},
 		(words){NULL});
 	text = print(&conf);
 	conf_init(&again);
@@ -497,6 +625,9 @@ static void printed_configuration_reads_back_into_the_same(void **state)
 	assert_memory_equal(&again, &conf, sizeof conf);
 	assert_non_null(strstr(text, "pollInterval: 90s\n"));
 	assert_non_null(strstr(text, "maxUnsent: 1025KiB\n"));
+	assert_non_null(strstr(text, "specialNames: [onion, private-reverse]\n"));
+	assert_non_null(strstr(text, "cache:\n  size: 0\n  maxTTL: 90m\n"));
+	assert_non_null(strstr(text, "serveStale: 0s\n"));
 	free(text);
 
 	text = print(&defaults);
@@ -613,6 +744,11 @@ static void bad_flags_are_explained(void **state)
 		{{"--no-redirect=true"}, "--no-redirect: found a value, expected none"},
 		{{"--listen", "::1"},
 			"--listen: found \"::1\", expected ADDRESS:PORT, at most 16 of them"},
+		{{"--special-name", "local"},
+			"--special-name: found \"local\", expected some of localhost, invalid, "
+			"test, onion, alt, home, resolver, reverse, private-reverse"},
+		{{"--cache-size=1"}, "--cache-size: found \"1\", expected 0 or a size from 64KiB "
+				     "to 1GiB, such as 64KiB"},
 	};
 
 	(void)state;
@@ -900,6 +1036,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(defaults_are_the_documented_ones, set_up),
 		cmocka_unit_test_setup(file_sets_every_type, set_up),
+		cmocka_unit_test_setup(cache_is_set_and_switched_off, set_up),
+		cmocka_unit_test_setup(special_names_are_the_groups_of_that_name, set_up),
+		cmocka_unit_test_setup(flags_and_variables_set_cache_and_forwarding, set_up),
 		cmocka_unit_test_setup(lists_are_sequences_or_text_with_commas, set_up),
 		cmocka_unit_test_setup(what_a_document_does_not_mention_stays, set_up),
 		cmocka_unit_test_setup(kumas_own_file_is_accepted, set_up),
