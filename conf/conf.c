@@ -488,6 +488,37 @@ static int check_metrics(const struct conf *conf, struct conf_error *error)
 		endpoint_format(&conf->metrics_address, text));
 }
 
+/* Both in lower case, without a dot at the end. */
+static bool is_in_zone(const char *name, const char *zone)
+{
+	size_t len = strlen(name);
+	size_t zone_len = strlen(zone);
+
+	if (len < zone_len || strcmp(name + len - zone_len, zone) != 0) {
+		return false;
+	}
+	return len == zone_len || name[len - zone_len - 1] == '.';
+}
+
+/* Names in a mesh zone are never forwarded: an upstream for them would do nothing. */
+static int check_upstreams(const struct conf *conf, struct conf_error *error)
+{
+	for (unsigned i = 0; i < conf->upstreams.count; i++) {
+		for (unsigned j = 0; j < conf->mesh_zones.count; j++) {
+			const char *zone = conf->upstreams.item[i].zone;
+			const char *mesh = conf->mesh_zones.item[j];
+
+			if (is_in_zone(zone, mesh)) {
+				return conf_fail(error,
+					"upstreams: found %s, expected a zone outside of the mesh "
+					"zone %s, which is answered from the table alone",
+					zone, mesh);
+			}
+		}
+	}
+	return 0;
+}
+
 /* What no key can judge alone. */
 static int check_together(const struct conf *conf, struct conf_error *error)
 {
@@ -504,6 +535,9 @@ static int check_together(const struct conf *conf, struct conf_error *error)
 	}
 	int rc = check_metrics(conf, error);
 
+	if (rc == 0) {
+		rc = check_upstreams(conf, error);
+	}
 	return rc < 0 ? rc : check_redirect(conf, error);
 }
 

@@ -12,7 +12,13 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { CONF_LISTEN_MAX = 16, CONF_SERVERS_MAX = 16, CONF_ZONES_MAX = 32 };
+enum {
+	CONF_LISTEN_MAX = 16,
+	CONF_SERVERS_MAX = 16,
+	CONF_ZONES_MAX = 32,
+	CONF_UPSTREAMS_MAX = 32,
+	CONF_ZONE_SIZE = 256
+};
 
 struct endpoint_list {
 	unsigned count;
@@ -22,7 +28,23 @@ struct endpoint_list {
 /** A zone in presentation format, without its trailing dot, checked to be a domain name. */
 struct conf_zones {
 	unsigned count;
-	char item[CONF_ZONES_MAX][256];
+	char item[CONF_ZONES_MAX][CONF_ZONE_SIZE];
+};
+
+/** What is done with the names in a zone. */
+enum conf_policy { CONF_FORWARD, CONF_REFUSE, CONF_NXDOMAIN };
+
+/** A zone with servers of its own, or with one answer to every question. */
+struct conf_upstream {
+	char zone[CONF_ZONE_SIZE]; /* as in struct conf_zones; "." is the root */
+	enum conf_policy answer;
+	struct endpoint_list servers; /* 1..CONF_SERVERS_MAX with CONF_FORWARD, else none */
+};
+
+/** In the order of the file; no zone is there twice. */
+struct conf_upstreams {
+	unsigned count;
+	struct conf_upstream item[CONF_UPSTREAMS_MAX];
 };
 
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
@@ -57,6 +79,7 @@ struct conf {
 	uint32_t special_names;
 	bool search_shortcut;              /* forward.searchShortcut: true */
 	bool loop_probe;                   /* forward.loopProbe: true */
+	struct conf_upstreams upstreams;   /* upstreams, --upstream-zone: none */
 	uint64_t cache_size;               /* cache.size: 4MiB; octets per worker; 0: no cache */
 	uint32_t cache_ttl_max;            /* cache.maxTTL: 24h; seconds; 1s..720h */
 	uint32_t cache_negative_ttl_max;   /* cache.maxNegativeTTL: 30s; seconds; 0: none is kept */

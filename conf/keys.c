@@ -83,6 +83,10 @@ const struct key conf_keys[] = {
 		"true", NULL, "find out once what a search domain does not have"},
 	{"forward.loopProbe", "loop-probe", KEY_BOOL, AT(loop_probe), 0, 0, "BOOL", "true", NULL,
 		"look for servers that lead back to us"},
+	{"upstreams", "upstream-zone", KEY_UPSTREAMS, AT(upstreams), 0, 0, "ZONE=SERVER[+SERVER...]",
+		"", NULL,
+		"forward names in this zone to these servers, or ZONE=refuse, ZONE=nxdomain "
+		"(repeatable)"},
 	SECTION("cache"),
 	{"cache.size", "cache-size", KEY_SIZE_OR_0, AT(cache_size), 64 * KIB, GIB, "SIZE", "4MiB",
 		NULL, "memory for answers to keep, for each worker; 0: keep none"},
@@ -135,16 +139,6 @@ const struct key conf_keys[] = {
 /* clang-format on */
 const unsigned conf_keys_count = sizeof conf_keys / sizeof conf_keys[0];
 static_assert(sizeof conf_keys / sizeof conf_keys[0] <= KEYS_MAX, "KEYS_MAX holds every key");
-
-const struct key *key_find(const char *path)
-{
-	for (unsigned i = 0; i < conf_keys_count; i++) {
-		if (strcmp(conf_keys[i].path, path) == 0) {
-			return &conf_keys[i];
-		}
-	}
-	return NULL;
-}
 
 /* Room for an escape, the ellipsis and the closing quote. */
 enum { QUOTE_CUT = 64, QUOTE_RESERVE = 12 };

@@ -22,18 +22,20 @@ enum key_type {
 	KEY_SECONDS,   /* min..max in seconds; `1m30s` */
 	KEY_SIZE,      /* min..max in octets; `64MiB` or plain octets */
 	KEY_SIZE_OR_0, /* as KEY_SIZE, or 0 below `min` */
-	KEY_CHOICE,    /* index of a word in `argument`, which lists them as `a|b|c` */
+	KEY_CHOICE,    /* `min` + index of a word in `argument`, which lists them as `a|b|c` */
 	KEY_CHOICES,   /* a list of such words; bit i is the one with index i */
 	KEY_ENDPOINT,  /* at most one; `min` is the default port, 0: the text has one */
 	KEY_ENDPOINTS, /* a list of up to CONF_SERVERS_MAX; `min` as above */
+	KEY_ZONE,      /* a domain name, or "." */
 	KEY_ZONES,     /* a list of up to CONF_ZONES_MAX domain names */
+	KEY_UPSTREAMS, /* a list of mappings, the keys of which are conf_upstream_keys */
 };
 
 struct key {
 	const char *path; /* in the file, with dots */
 	const char *flag; /* without `--`; NULL: none */
 	enum key_type type;
-	size_t offset; /* of its member in struct conf */
+	size_t offset; /* of its member in struct conf, or in struct conf_upstream */
 	size_t size;   /* of that member */
 	uint64_t min;
 	uint64_t max;
@@ -49,14 +51,20 @@ extern const struct key conf_keys[];
 enum { KEYS_MAX = 96 };
 extern const unsigned conf_keys_count;
 
-/** @return the key of that path, or NULL */
-const struct key *key_find(const char *path);
+/** The keys of one of the `upstreams`; their paths begin like those of members of a section. */
+enum { UPSTREAM_ZONE, UPSTREAM_SERVERS, UPSTREAM_ANSWER, UPSTREAM_KEYS };
+extern const struct key conf_upstream_keys[];
 
 /** Whether the key holds a list. */
 bool key_is_list(const struct key *key);
 
+/*
+ * In what follows `base` is the struct that the key's offset counts from: struct conf for
+ * conf_keys, struct conf_upstream for conf_upstream_keys.
+ */
+
 /** Empty a list. */
-void key_clear(const struct key *key, struct conf *conf);
+void key_clear(const struct key *key, void *base);
 
 /**
  * Append what `text` lists with commas to a list; an element that is there already stays once.
@@ -64,18 +72,37 @@ void key_clear(const struct key *key, struct conf *conf);
  *
  * @return 0; -EINVAL if an element is none of the type, or there are too many
  */
-int key_add(const struct key *key, struct conf *conf, const char *text)
+int key_add(const struct key *key, void *base, const char *text)
 	__attribute__((warn_unused_result));
 
 /** Set a key from its text, lists as a whole. @return 0; -EINVAL: see key_expected */
-int key_set(const struct key *key, struct conf *conf, const char *text)
+int key_set(const struct key *key, void *base, const char *text)
 	__attribute__((warn_unused_result));
 
 /** Write the end of a sentence `expected …`. */
 void key_expected(const struct key *key, char *text, size_t size);
 
 /** Write a key's value in YAML's flow style. */
-void key_print(const struct key *key, const struct conf *conf, FILE *out);
+void key_print(const struct key *key, const void *base, FILE *out);
+
+/**
+ * Append an upstream, if it is whole and its zone is new.
+ *
+ * @return NULL; else `found …, expected …`, and nothing was appended
+ */
+const char *upstreams_add(struct conf_upstreams *list, const struct conf_upstream *upstream)
+	__attribute__((warn_unused_result));
+
+/**
+ * Append an upstream in its short form: `ZONE=SERVER[+SERVER...]`, `ZONE=refuse`, `ZONE=nxdomain`.
+ *
+ * @param text  is written to
+ * @return 0; -EINVAL if it is none of these, or upstreams_add refuses it
+ */
+int upstreams_add_text(struct conf_upstreams *list, char *text) __attribute__((warn_unused_result));
+
+/** Write a list in YAML's flow style, each upstream on a line of its own. */
+void upstreams_print(const struct conf_upstreams *list, FILE *out);
 
 /** Write `text` between `quotes`, escaped and cut at some 60 octets. @return `out` */
 const char *key_quote(char *out, size_t size, const char *text, const char *quotes);

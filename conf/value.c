@@ -36,14 +36,14 @@ static const struct unit *units_of(const struct key *key)
 	}
 }
 
-static char *member(const struct key *key, struct conf *conf)
+static char *member(const struct key *key, void *base)
 {
-	return (char *)conf + key->offset;
+	return (char *)base + key->offset;
 }
 
-static const char *member_const(const struct key *key, const struct conf *conf)
+static const char *member_const(const struct key *key, const void *base)
 {
-	return (const char *)conf + key->offset;
+	return (const char *)base + key->offset;
 }
 
 static void put_integer(char *at, size_t size, uint64_t value)
@@ -230,7 +230,7 @@ static bool is_in_range(const struct key *key, uint64_t value)
 	return value >= key->min && value <= key->max;
 }
 
-static int set_integer(const struct key *key, struct conf *conf, const char *text)
+static int set_integer(const struct key *key, void *base, const char *text)
 {
 	const struct unit *units = units_of(key);
 	uint64_t value = 0;
@@ -246,18 +246,18 @@ static int set_integer(const struct key *key, struct conf *conf, const char *tex
 	if (rc < 0 || !is_in_range(key, value)) {
 		return -EINVAL;
 	}
-	put_integer(member(key, conf), key->size, value);
+	put_integer(member(key, base), key->size, value);
 	return 0;
 }
 
-static int set_bool(const struct key *key, struct conf *conf, const char *text)
+static int set_bool(const struct key *key, void *base, const char *text)
 {
 	bool value = is_word(text, "true", 4);
 
 	if (!value && !is_word(text, "false", 5)) {
 		return -EINVAL;
 	}
-	memcpy(member(key, conf), &value, sizeof value);
+	memcpy(member(key, base), &value, sizeof value);
 	return 0;
 }
 
@@ -277,14 +277,14 @@ static int find_choice(const struct key *key, const char *text, unsigned *index)
 	return -EINVAL;
 }
 
-static int set_choice(const struct key *key, struct conf *conf, const char *text)
+static int set_choice(const struct key *key, void *base, const char *text)
 {
 	unsigned index;
 
 	if (find_choice(key, text, &index) < 0) {
 		return -EINVAL;
 	}
-	put_integer(member(key, conf), key->size, index);
+	put_integer(member(key, base), key->size, key->min + index);
 	return 0;
 }
 
@@ -299,22 +299,22 @@ static int add_choice(const struct key *key, uint32_t *bits, const char *text)
 	return 0;
 }
 
-static int set_text(const struct key *key, struct conf *conf, const char *text)
+static int set_text(const struct key *key, void *base, const char *text)
 {
 	size_t len = strlen(text);
 
 	if (len >= key->size) {
 		return -EINVAL;
 	}
-	memset(member(key, conf), 0, key->size);
-	memcpy(member(key, conf), text, len);
-	if (key->offset == offsetof(struct conf, admin_socket)) {
-		conf->admin_socket_given = true;
+	memset(member(key, base), 0, key->size);
+	memcpy(member(key, base), text, len);
+	if (strcmp(key->path, "admin.socket") == 0) {
+		((struct conf *)base)->admin_socket_given = true;
 	}
 	return 0;
 }
 
-static int set_endpoint(const struct key *key, struct conf *conf, const char *text)
+static int set_endpoint(const struct key *key, void *base, const char *text)
 {
 	struct endpoint e;
 
@@ -322,7 +322,7 @@ static int set_endpoint(const struct key *key, struct conf *conf, const char *te
 	if (*text && endpoint_parse(&e, text, (uint16_t)key->min) < 0) {
 		return -EINVAL;
 	}
-	memcpy(member(key, conf), &e, sizeof e);
+	memcpy(member(key, base), &e, sizeof e);
 	return 0;
 }
 
@@ -366,9 +366,9 @@ static bool is_domain_name(const char *name)
 	return label > 0;
 }
 
-static int add_zone(struct conf_zones *zones, const char *text)
+/* A domain name as names are compared: in lower case, without the dot at its end. */
+static int read_zone(char name[CONF_ZONE_SIZE], const char *text)
 {
-	char name[256] = "";
 	size_t len = strlen(text);
 
 	if (len > 0 && text[len - 1] == '.') {
@@ -377,10 +377,29 @@ static int add_zone(struct conf_zones *zones, const char *text)
 	if (len > 253) {
 		return -EINVAL;
 	}
+	memset(name, 0, CONF_ZONE_SIZE);
 	for (size_t i = 0; i < len; i++) {
 		name[i] = lower(text[i]);
 	}
-	if (!is_domain_name(name)) {
+	return is_domain_name(name) ? 0 : -EINVAL;
+}
+
+static int set_zone(const struct key *key, void *base, const char *text)
+{
+	char name[CONF_ZONE_SIZE] = ".";
+
+	if (strcmp(text, ".") != 0 && read_zone(name, text) < 0) {
+		return -EINVAL;
+	}
+	memcpy(member(key, base), name, sizeof name);
+	return 0;
+}
+
+static int add_zone(struct conf_zones *zones, const char *text)
+{
+	char name[CONF_ZONE_SIZE];
+
+	if (read_zone(name, text) < 0) {
 		return -EINVAL;
 	}
 	for (unsigned i = 0; i < zones->count; i++) {
@@ -395,24 +414,29 @@ static int add_zone(struct conf_zones *zones, const char *text)
 	return 0;
 }
 
-static int add_element(const struct key *key, struct conf *conf, const char *text)
+static int add_element(const struct key *key, void *base, char *text)
 {
-	void *list = member(key, conf);
+	void *list = member(key, base);
 
 	switch (key->type) {
 	case KEY_CHOICES:
 		return add_choice(key, list, text);
 	case KEY_ZONES:
 		return add_zone(list, text);
+	case KEY_UPSTREAMS:
+		return upstreams_add_text(list, text);
 	default:
 		return add_endpoint(key, list, text);
 	}
 }
 
+/* The longest element: a zone, and all servers that it may have. */
+enum { ELEMENT_SIZE = CONF_ZONE_SIZE + CONF_SERVERS_MAX * ENDPOINT_TEXT_SIZE };
+
 /* Split at commas, without the spaces around them. */
-static int add_elements(const struct key *key, struct conf *conf, const char *text)
+static int add_elements(const struct key *key, void *base, const char *text)
 {
-	char element[300];
+	char element[ELEMENT_SIZE];
 
 	for (;;) {
 		size_t len;
@@ -427,7 +451,7 @@ static int add_elements(const struct key *key, struct conf *conf, const char *te
 		}
 		memcpy(element, text, used);
 		element[used] = '\0';
-		if (add_element(key, conf, element) < 0) {
+		if (add_element(key, base, element) < 0) {
 			return -EINVAL;
 		}
 		if (text[len] == '\0') {
@@ -439,46 +463,50 @@ static int add_elements(const struct key *key, struct conf *conf, const char *te
 
 bool key_is_list(const struct key *key)
 {
-	return key->type == KEY_CHOICES || key->type == KEY_ENDPOINTS || key->type == KEY_ZONES;
+	return key->type == KEY_CHOICES || key->type == KEY_ENDPOINTS || key->type == KEY_ZONES ||
+	       key->type == KEY_UPSTREAMS;
 }
 
-void key_clear(const struct key *key, struct conf *conf)
+void key_clear(const struct key *key, void *base)
 {
 	if (key_is_list(key)) {
-		memset(member(key, conf), 0, key->size);
+		memset(member(key, base), 0, key->size);
 	}
 }
 
-int key_add(const struct key *key, struct conf *conf, const char *text)
+int key_add(const struct key *key, void *base, const char *text)
 {
 	if (!text_is_clean(text)) {
 		return -EINVAL;
 	}
 	switch (key->type) {
 	case KEY_BOOL:
-		return set_bool(key, conf, text);
+		return set_bool(key, base, text);
 	case KEY_TEXT:
-		return set_text(key, conf, text);
+		return set_text(key, base, text);
 	case KEY_CHOICE:
-		return set_choice(key, conf, text);
+		return set_choice(key, base, text);
 	case KEY_ENDPOINT:
-		return set_endpoint(key, conf, text);
+		return set_endpoint(key, base, text);
+	case KEY_ZONE:
+		return set_zone(key, base, text);
 	case KEY_CHOICES:
 	case KEY_ENDPOINTS:
 	case KEY_ZONES:
-		return add_elements(key, conf, text);
+	case KEY_UPSTREAMS:
+		return add_elements(key, base, text);
 	case KEY_SECTION:
 	case KEY_IGNORED:
 		return -EINVAL;
 	default:
-		return set_integer(key, conf, text);
+		return set_integer(key, base, text);
 	}
 }
 
-int key_set(const struct key *key, struct conf *conf, const char *text)
+int key_set(const struct key *key, void *base, const char *text)
 {
-	key_clear(key, conf);
-	return key_is_list(key) && text[strspn(text, " ")] == '\0' ? 0 : key_add(key, conf, text);
+	key_clear(key, base);
+	return key_is_list(key) && text[strspn(text, " ")] == '\0' ? 0 : key_add(key, base, text);
 }
 
 /* The words of a choice, with commas. */
@@ -533,6 +561,15 @@ void key_expected(const struct key *key, char *text, size_t size)
 		break;
 	case KEY_ENDPOINTS:
 		snprintf(text, size, "%s, at most %d of them", key->argument, CONF_SERVERS_MAX);
+		break;
+	case KEY_ZONE:
+		snprintf(text, size,
+			"a domain name of letters, digits, hyphens and underscores, or \".\"");
+		break;
+	case KEY_UPSTREAMS:
+		snprintf(text, size,
+			"%s, ZONE=refuse or ZONE=nxdomain, at most %d of them, each zone once",
+			key->argument, CONF_UPSTREAMS_MAX);
 		break;
 	case KEY_ZONES:
 		snprintf(text, size,
@@ -596,7 +633,7 @@ static void print_choice(const struct key *key, uint64_t value, FILE *out)
 {
 	const char *word = key->argument;
 
-	for (; value > 0; value--) {
+	for (; value > key->min; value--) {
 		word += strcspn(word, "|") + 1;
 	}
 	fprintf(out, "%.*s", (int)strcspn(word, "|"), word);
@@ -641,15 +678,16 @@ static void print_integer(const struct key *key, uint64_t value, FILE *out)
 	}
 }
 
-void key_print(const struct key *key, const struct conf *conf, FILE *out)
+void key_print(const struct key *key, const void *base, FILE *out)
 {
-	const void *at = member_const(key, conf);
+	const void *at = member_const(key, base);
 
 	switch (key->type) {
 	case KEY_BOOL:
 		fputs(*(const bool *)at ? "true" : "false", out);
 		break;
 	case KEY_TEXT:
+	case KEY_ZONE:
 		print_quoted(at, out);
 		break;
 	case KEY_ENDPOINT:
@@ -660,6 +698,9 @@ void key_print(const struct key *key, const struct conf *conf, FILE *out)
 		break;
 	case KEY_ZONES:
 		print_zones(at, out);
+		break;
+	case KEY_UPSTREAMS:
+		upstreams_print(at, out);
 		break;
 	default:
 		print_integer(key, get_integer(at, key->size), out);

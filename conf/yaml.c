@@ -13,13 +13,21 @@
 /* Deepest nesting below a key that is Kuma's; our own keys are three levels deep. */
 enum { DEPTH_MAX = 32, PATH_SIZE = 96 };
 
+/* What the keys that are being read belong to. */
+struct scope {
+	const struct key *keys;
+	unsigned count;
+	void *base; /* the struct that their offsets count from */
+	bool seen[KEYS_MAX];
+};
+
 struct reader {
 	struct conf *conf;
+	struct scope *scope;
 	struct conf_error *error;
 	const char *name;
 	yaml_parser_t parser;
 	yaml_event_t event; /* the current one */
-	bool seen[KEYS_MAX];
 };
 
 static size_t line_of(const struct reader *r)
@@ -159,7 +167,7 @@ static int read_scalar(struct reader *r, const struct key *key)
 	if (is_null(r) || is_kumas(r, key)) {
 		return 0;
 	}
-	if (!text || (wants_plain(key) && !is_plain(r)) || key_set(key, r->conf, text) < 0) {
+	if (!text || (wants_plain(key) && !is_plain(r)) || key_set(key, r->scope->base, text) < 0) {
 		return fail_value(r, key);
 	}
 	return 0;
@@ -167,14 +175,14 @@ static int read_scalar(struct reader *r, const struct key *key)
 
 static int read_sequence(struct reader *r, const struct key *key)
 {
-	key_clear(key, r->conf);
+	key_clear(key, r->scope->base);
 	for (;;) {
 		int rc = next(r);
 
 		if (rc < 0 || r->event.type == YAML_SEQUENCE_END_EVENT) {
 			return rc;
 		}
-		if (!scalar(r) || is_null(r) || key_add(key, r->conf, scalar(r)) < 0) {
+		if (!scalar(r) || is_null(r) || key_add(key, r->scope->base, scalar(r)) < 0) {
 			return fail_value(r, key);
 		}
 	}
@@ -224,10 +232,11 @@ static void fail_unknown(const struct reader *r, const char *section, const char
 	char names[400] = "";
 	size_t len = 0;
 
-	for (unsigned i = 0; i < conf_keys_count && len < sizeof names; i++) {
-		const char *name = child_of(section, conf_keys[i].path);
+	for (unsigned i = 0; i < r->scope->count && len < sizeof names; i++) {
+		const struct key *key = &r->scope->keys[i];
+		const char *name = child_of(section, key->path);
 
-		if (name && conf_keys[i].type != KEY_IGNORED) {
+		if (name && key->type != KEY_IGNORED) {
 			len += (size_t)snprintf(
 				names + len, sizeof names - len, "%s%s", len ? ", " : "", name);
 		}
@@ -236,11 +245,22 @@ static void fail_unknown(const struct reader *r, const char *section, const char
 		line_of(r), path, names);
 }
 
+static const struct key *find_key(const struct scope *scope, const char *path)
+{
+	for (unsigned i = 0; i < scope->count; i++) {
+		if (strcmp(scope->keys[i].path, path) == 0) {
+			return &scope->keys[i];
+		}
+	}
+	return NULL;
+}
+
 /* The current scalar as a member of `section`, which is marked as seen; NULL with the error set. */
 static const struct key *read_key(struct reader *r, const char *section)
 {
 	const struct key *key;
 	const char *name = scalar(r);
+	bool *seen;
 	char path[PATH_SIZE];
 	char quoted[80];
 
@@ -250,21 +270,69 @@ static const struct key *read_key(struct reader *r, const char *section)
 	}
 	snprintf(path, sizeof path, "%s%s%s", section, *section ? "." : "",
 		key_quote(quoted, sizeof quoted, (const char *)r->event.data.scalar.value, ""));
-	key = name && !strchr(name, '.') ? key_find(path) : NULL;
+	key = name && !strchr(name, '.') ? find_key(r->scope, path) : NULL;
 	if (!key) {
 		fail_unknown(r, section, path);
 		return NULL;
 	}
-	if (r->seen[key - conf_keys]) {
+	seen = &r->scope->seen[key - r->scope->keys];
+	if (*seen) {
 		conf_fail(r->error, "%s:%zu: %s: found a second time, expected once", r->name,
 			line_of(r), path);
 		return NULL;
 	}
-	r->seen[key - conf_keys] = true;
+	*seen = true;
 	return key;
 }
 
 static int read_mapping(struct reader *r, const char *section);
+
+static int read_upstream(struct reader *r, const struct key *key)
+{
+	struct conf_upstream upstream;
+	struct scope scope = {
+		.keys = conf_upstream_keys, .count = UPSTREAM_KEYS, .base = &upstream};
+	struct scope *outer = r->scope;
+	size_t line = line_of(r);
+	const char *wrong;
+	int rc;
+
+	memset(&upstream, 0, sizeof upstream);
+	r->scope = &scope;
+	rc = read_mapping(r, key->path);
+	r->scope = outer;
+	if (rc < 0) {
+		return rc;
+	}
+	wrong = upstreams_add(&r->conf->upstreams, &upstream);
+	if (wrong) {
+		return conf_fail(r->error, "%s:%zu: %s: %s%s%s", r->name, line, key->path,
+			upstream.zone, upstream.zone[0] ? ": " : "", wrong);
+	}
+	return 0;
+}
+
+static int read_upstreams(struct reader *r, const struct key *key)
+{
+	if (r->event.type != YAML_SEQUENCE_START_EVENT) {
+		return fail_found(r, key->path, "a list of zones with servers or answer");
+	}
+	key_clear(key, r->conf);
+	for (;;) {
+		int rc = next(r);
+
+		if (rc < 0 || r->event.type == YAML_SEQUENCE_END_EVENT) {
+			return rc;
+		}
+		if (r->event.type != YAML_MAPPING_START_EVENT) {
+			return fail_found(r, key->path, "a mapping of zone and servers or answer");
+		}
+		rc = read_upstream(r, key);
+		if (rc < 0) {
+			return rc;
+		}
+	}
+}
 
 static int read_value(struct reader *r, const struct key *key)
 {
@@ -277,13 +345,16 @@ static int read_value(struct reader *r, const struct key *key)
 		}
 		return read_mapping(r, key->path);
 	}
+	if (key->type == KEY_UPSTREAMS && !is_null(r)) {
+		return read_upstreams(r, key);
+	}
 	if (r->event.type == YAML_SEQUENCE_START_EVENT && key_is_list(key)) {
 		return read_sequence(r, key);
 	}
 	return read_scalar(r, key);
 }
 
-/* As deep as the table's sections, which is three. */
+/* As deep as the table's sections, which is three; an upstream is no deeper. */
 static int read_mapping(struct reader *r, const char *section)
 {
 	for (;;) {
@@ -348,11 +419,13 @@ static int read_stream(struct reader *r)
 int conf_read(
 	struct conf *conf, const char *name, const char *text, size_t len, struct conf_error *error)
 {
+	struct scope scope = {.keys = conf_keys, .count = conf_keys_count, .base = conf};
 	struct reader r;
 	int rc;
 
 	memset(&r, 0, sizeof r);
 	r.conf = conf;
+	r.scope = &scope;
 	r.error = error;
 	r.name = name;
 	if (!yaml_parser_initialize(&r.parser)) {

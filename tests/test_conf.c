@@ -175,6 +175,7 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_int_equal(conf.special_names, SPECIAL_ALL & ~SPECIAL_REVERSE_PRIVATE);
 	assert_true(conf.search_shortcut);
 	assert_true(conf.loop_probe);
+	assert_int_equal(conf.upstreams.count, 0);
 	assert_int_equal(conf.cache_size, 4 * 1024 * 1024);
 	assert_int_equal(conf.cache_ttl_max, 86400);
 	assert_int_equal(conf.cache_negative_ttl_max, 30);
@@ -301,6 +302,138 @@ static void flags_and_variables_set_cache_and_forwarding(void **state)
 	assert_loads((words){"--special-name=", "--cache-size=0", NULL}, envp);
 	assert_int_equal(conf.special_names, 0);
 	assert_int_equal(conf.cache_size, 0);
+}
+
+static void assert_upstream(unsigned index, const char *zone, enum conf_policy answer,
+	unsigned servers, const char *last_server)
+{
+	const struct conf_upstream *u = &conf.upstreams.item[index];
+
+	assert_true(index < conf.upstreams.count);
+	assert_string_equal(u->zone, zone);
+	assert_int_equal(u->answer, answer);
+	assert_int_equal(u->servers.count, servers);
+	if (servers > 0) {
+		assert_endpoint(&u->servers.item[servers - 1], last_server);
+	}
+}
+
+static void upstreams_are_mappings_in_both_styles(void **state)
+{
+	(void)state;
+	assert_reads("upstreams:\n"
+		     "  - zone: Corp.Example.\n"
+		     "    servers:\n"
+		     "    - 10.1.1.1\n"
+		     "    - \"[fd00::1]:5353\"\n"
+		     "  - {answer: NXDomain, zone: ads.example}\n"
+		     "  -\n"
+		     "    zone: '.'\n"
+		     "    servers: 10.1.1.2, 10.1.1.3:54 ,10.1.1.2:53\n"
+		     "    answer:\n");
+	assert_int_equal(conf.upstreams.count, 3);
+	assert_upstream(0, "corp.example", CONF_FORWARD, 2, "[fd00::1]:5353");
+	assert_endpoint(&conf.upstreams.item[0].servers.item[0], "10.1.1.1:53");
+	assert_upstream(1, "ads.example", CONF_NXDOMAIN, 0, NULL);
+	assert_upstream(2, ".", CONF_FORWARD, 2, "10.1.1.3:54");
+
+	assert_reads("upstreams: [{zone: 1.10.in-addr.arpa, servers: [\"10.1.1.4:1\"]},\n"
+		     "{zone: a, servers: [], answer: refuse}]\nworkers: 2\n");
+	assert_int_equal(conf.upstreams.count, 2);
+	assert_upstream(0, "1.10.in-addr.arpa", CONF_FORWARD, 1, "10.1.1.4:1");
+	assert_upstream(1, "a", CONF_REFUSE, 0, NULL);
+	assert_int_equal(conf.workers, 2);
+
+	assert_reads("upstreams: ~\n");
+	assert_int_equal(conf.upstreams.count, 2);
+	assert_reads("upstreams: []\n");
+	assert_memory_equal(&conf.upstreams, &defaults.upstreams, sizeof conf.upstreams);
+}
+
+static void upstreams_are_flags_and_a_variable(void **state)
+{
+	words envp = {"KUMA_DNS_UPSTREAMS=Corp.Example=10.1.1.1+[fd00::1]:5353 , ads.example.="
+		      "Refuse, .=fd00::2",
+		NULL};
+
+	(void)state;
+	assert_loads((words){NULL}, envp);
+	assert_int_equal(conf.upstreams.count, 3);
+	assert_upstream(0, "corp.example", CONF_FORWARD, 2, "[fd00::1]:5353");
+	assert_upstream(1, "ads.example", CONF_REFUSE, 0, NULL);
+	assert_upstream(2, ".", CONF_FORWARD, 1, "[fd00::2]:53");
+
+	assert_loads(
+		(words){"--upstream-zone", "a=10.1.1.1", "--upstream-zone=b=nxdomain", "--upstream",
+			"10.1.1.3", "--upstream-zone=c.a=10.1.1.2:54,d=refuse", NULL},
+		envp);
+	assert_int_equal(conf.upstreams.count, 4);
+	assert_upstream(0, "a", CONF_FORWARD, 1, "10.1.1.1:53");
+	assert_upstream(1, "b", CONF_NXDOMAIN, 0, NULL);
+	assert_upstream(2, "c.a", CONF_FORWARD, 1, "10.1.1.2:54");
+	assert_upstream(3, "d", CONF_REFUSE, 0, NULL);
+	assert_int_equal(conf.servers.count, 1);
+
+	assert_loads((words){"--upstream-zone=", NULL}, envp);
+	assert_int_equal(conf.upstreams.count, 0);
+}
+
+static void bad_upstreams_in_short_form_are_refused(void **state)
+{
+	static const char *const texts[] = {"a", "=10.1.1.1", "a=", "a=10.1.1", "a=10.1.1.1+",
+		"a=+10.1.1.1", "a=refuse+10.1.1.1", "a=10.1.1.1+refuse", "a=10.1.1.1=refuse",
+		"a..b=refuse", "*.a=refuse", "..=refuse", "a =refuse", "a=refuse,",
+		"a=refuse,A.=refuse", "a=forward", "a=a"};
+	char message[300];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(texts); i++) {
+		if (LOAD("--upstream-zone", texts[i]) != -EINVAL) {
+			fail_msg("%s is accepted", texts[i]);
+		}
+		snprintf(message, sizeof message,
+			"--upstream-zone: found \"%s\", expected ZONE=SERVER[+SERVER...], "
+			"ZONE=refuse or ZONE=nxdomain, at most 32 of them, each zone once",
+			texts[i]);
+		assert_string_equal(error.text, message);
+	}
+	assert_int_equal(LOAD("--upstream-zone=a=10.1.1.1", "--upstream-zone=A.=refuse"), -EINVAL);
+}
+
+/* A zone of 253 octets with 16 servers is one element; 32 zones are a list. */
+static void upstreams_have_limits(void **state)
+{
+	char text[4000];
+	size_t len = 0;
+
+	(void)state;
+	for (int i = 0; i < 253; i++) {
+		text[len++] = i % 64 == 63 ? '.' : 'a';
+	}
+	for (unsigned i = 0; i < CONF_SERVERS_MAX; i++) {
+		len += (size_t)snprintf(text + len, sizeof text - len,
+			"%c[2001:db8:1111:2222:3333:4444:5555:66%u%%lo]:65535", i ? '+' : '=',
+			i + 10);
+	}
+	assert_loads((words){"--upstream-zone", text, NULL}, (words){NULL});
+	assert_int_equal(conf.upstreams.item[0].servers.count, CONF_SERVERS_MAX);
+	snprintf(text + len, sizeof text - len, "+10.1.1.1");
+	assert_int_equal(LOAD("--upstream-zone", text), -EINVAL);
+	memset(text, 'a', sizeof text - 1);
+	text[sizeof text - 1] = '\0';
+	assert_int_equal(LOAD("--upstream-zone", text), -EINVAL);
+
+	len = (size_t)snprintf(text, sizeof text, "upstreams:\n");
+	for (int i = 0; i < CONF_UPSTREAMS_MAX; i++) {
+		len += (size_t)snprintf(
+			text + len, sizeof text - len, "- {zone: z%d, answer: refuse}\n", i);
+	}
+	assert_reads(text);
+	assert_int_equal(conf.upstreams.count, CONF_UPSTREAMS_MAX);
+	snprintf(text + len, sizeof text - len, "- {zone: one-more, answer: refuse}\n");
+	assert_int_equal(read_text(text), -EINVAL);
+	assert_string_equal(error.text, "f.yaml:34: upstreams: one-more: found one more, expected "
+					"at most 32");
 }
 
 static void lists_are_sequences_or_text_with_commas(void **state)
@@ -456,6 +589,69 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"cache: {ttl: 1s}", "f.yaml:1: cache.ttl: found an unknown key, expected one of "
 				     "size, maxTTL, maxNegativeTTL, serveStale, prefetch, "
 				     "nxdomainCovers"},
+		{"upstreams: a=refuse", "f.yaml:1: upstreams: found a=refuse, expected a list of "
+					"zones with servers or answer"},
+		{"upstreams: {zone: a}", "f.yaml:1: upstreams: found a mapping, expected a list "
+					 "of zones with servers or answer"},
+		{"upstreams: [a=refuse]", "f.yaml:1: upstreams: found a=refuse, expected a mapping "
+					  "of zone and servers or answer"},
+		{"upstreams:\n- zone: a\n  answer: refuse\n-\n",
+			"f.yaml:4: upstreams: found nothing, expected a mapping of zone and "
+			"servers or answer"},
+		{"upstreams: [[]]", "f.yaml:1: upstreams: found a list, expected a mapping of "
+				    "zone and servers or answer"},
+		{"upstreams:\n- zone: a\n  server: 10.1.1.1\n",
+			"f.yaml:3: upstreams.server: found an unknown key, expected one of zone, "
+			"servers, answer"},
+		{"upstreams: [{zone: a, redirect: {}}]",
+			"f.yaml:1: upstreams.redirect: found an unknown key, expected one of "
+			"zone, servers, answer"},
+		{"upstreams:\n- zone: a\n  zone: b\n",
+			"f.yaml:3: upstreams.zone: found a second time, expected once"},
+		{"upstreams:\n- zone: a\n  servers:\n  - 10.1.1.1\n  - b\n",
+			"f.yaml:5: upstreams.servers: found b, expected ADDRESS[:PORT], at most "
+			"16 of them"},
+		{"upstreams: [{zone: a, servers: [{a: b}]}]",
+			"f.yaml:1: upstreams.servers: found a mapping, expected ADDRESS[:PORT], "
+			"at most 16 of them"},
+		{"upstreams: [{zone: a, servers: [refuse]}]",
+			"f.yaml:1: upstreams.servers: found refuse, expected ADDRESS[:PORT], at "
+			"most 16 of them"},
+		{"upstreams: [{zone: a, answer: forward}]",
+			"f.yaml:1: upstreams.answer: found forward, expected one of refuse, "
+			"nxdomain"},
+		{"upstreams: [{zone: a, answer: [refuse]}]",
+			"f.yaml:1: upstreams.answer: found a list, expected one of refuse, "
+			"nxdomain"},
+		{"upstreams: [{zone: '*.a', answer: refuse}]",
+			"f.yaml:1: upstreams.zone: found \"*.a\", expected a domain name of "
+			"letters, digits, hyphens and underscores, or \".\""},
+		{"upstreams: [{zone: [a], answer: refuse}]",
+			"f.yaml:1: upstreams.zone: found a list, expected a domain name of "
+			"letters, digits, hyphens and underscores, or \".\""},
+		{"upstreams: [{zone: '', answer: refuse}]",
+			"f.yaml:1: upstreams.zone: found \"\", expected a domain name of "
+			"letters, digits, hyphens and underscores, or \".\""},
+		{"upstreams:\n- answer: refuse\n  zone:\n",
+			"f.yaml:2: upstreams: found no zone, expected one"},
+		{"upstreams:\n- {}\n", "f.yaml:2: upstreams: found no zone, expected one"},
+		{"upstreams:\n\n-\n  zone: a\n",
+			"f.yaml:4: upstreams: a: found neither servers nor an answer, expected "
+			"one of them"},
+		{"upstreams: [{zone: A., servers: []}]",
+			"f.yaml:1: upstreams: a: found neither servers nor an answer, expected "
+			"one of them"},
+		{"upstreams:\n- zone: a\n  servers: 10.1.1.1\n  answer: refuse\n",
+			"f.yaml:2: upstreams: a: found servers and an answer, expected one of "
+			"them"},
+		{"upstreams:\n- {zone: a.b, answer: refuse}\n- {zone: A.B., answer: nxdomain}\n",
+			"f.yaml:3: upstreams: a.b: found a second time, expected once"},
+		{"upstreams: [{zone: ., answer: refuse}, {zone: '.', servers: 10.1.1.1}]",
+			"f.yaml:1: upstreams: .: found a second time, expected once"},
+		{"upstreams: [{zone: &a a}]",
+			"f.yaml:1: found an anchor, an alias or a tag, expected plain values"},
+		{"upstreams: [{zone: a, answer: refuse}",
+			"f.yaml:2: not YAML: did not find expected ',' or ']'"},
 		{"admin: {metricsAddress: '127.0.0.1:1,127.0.0.1:2'}",
 			"f.yaml:1: admin.metricsAddress: found \"127.0.0.1:1,127.0.0.1:2\", "
 			"expected "
@@ -470,7 +666,7 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 					     "4095 octets of UTF-8 without control characters"},
 		{"worker: 1", "f.yaml:1: worker: found an unknown key, expected one of kumaDPUser, "
 			      "ipFamilyMode, listen, workers, meshZones, redirect, table, forward, "
-			      "cache, tcp, admin, log"},
+			      "upstreams, cache, tcp, admin, log"},
 		{"redirect: {dns: {prot: 1}}",
 			"f.yaml:1: redirect.dns.prot: found an unknown key, expected one of "
 			"enabled, "
@@ -478,7 +674,7 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"redirect.mark: 1",
 			"f.yaml:1: redirect.mark: found an unknown key, expected one of "
 			"kumaDPUser, ipFamilyMode, listen, workers, meshZones, redirect, "
-			"table, forward, cache, tcp, admin, log"},
+			"table, forward, upstreams, cache, tcp, admin, log"},
 		{"log: {\"le\\0vel\": info}",
 			"f.yaml:1: log.le: found an unknown key, expected one of level"},
 		{"[a]: 1", "f.yaml:1: found a list, expected the name of a key"},
@@ -617,7 +813,9 @@ static void printed_configuration_reads_back_into_the_same(void **state)
 			     "--admin-socket=", "--metrics-address=127.0.0.1:9", "--mesh-zone=A.b.",
 			     "--log-level=error", "--table-max-size=4GiB", "--cache-size=0",
 			     "--serve-stale=0s", "--cache-max-ttl=90m", "--special-name=onion",
-			     "--special-name=private-reverse", "--no-loop-probe", NULL},
+			     "--special-name=private-reverse", "--no-loop-probe",
+			     "--upstream-zone=B.c.=10.1.1.1+[fe80::1%lo]:5353,.=refuse",
+			     "--upstream-zone=ads.b=nxdomain", NULL},
 		(words){NULL});
 	text = print(&conf);
 	conf_init(&again);
@@ -626,6 +824,9 @@ static void printed_configuration_reads_back_into_the_same(void **state)
 	assert_non_null(strstr(text, "pollInterval: 90s\n"));
 	assert_non_null(strstr(text, "maxUnsent: 1025KiB\n"));
 	assert_non_null(strstr(text, "specialNames: [onion, private-reverse]\n"));
+	assert_non_null(strstr(text, "\nupstreams: [\n  {zone: \"b.c\", servers: [\"10.1.1.1:53\", "
+				     "\"[fe80::1%lo]:5353\"]},\n  {zone: \".\", answer: refuse},\n"
+				     "  {zone: \"ads.b\", answer: nxdomain}]\n"));
 	assert_non_null(strstr(text, "cache:\n  size: 0\n  maxTTL: 90m\n"));
 	assert_non_null(strstr(text, "serveStale: 0s\n"));
 	free(text);
@@ -858,6 +1059,14 @@ static void keys_that_contradict_each_other_are_refused(void **state)
 	assert_string_equal(error.text,
 		"listen: found 127.0.0.1:5300, expected 127.0.0.1:15053 or [::1]:15053 among them, "
 		"where redirect.dns.port sends queries; or --no-redirect");
+	assert_int_equal(LOAD("--upstream-zone=a=10.1.1.1,web.Mesh.=refuse"), -EINVAL);
+	assert_string_equal(error.text,
+		"upstreams: found web.mesh, expected a zone outside of the mesh zone mesh, which "
+		"is answered from the table alone");
+	assert_int_equal(LOAD("--upstream-zone=mesh.local=refuse"), -EINVAL);
+	assert_int_equal(
+		LOAD("--upstream-zone=local=10.1.1.1,xmesh=refuse,mesh.x=refuse,.=10.1.1.2"), 0);
+	assert_int_equal(LOAD("--upstream-zone=web.mesh=10.1.1.1", "--mesh-zone=b.mesh"), 0);
 	assert_int_equal(LOAD("--listen=127.0.0.2:15053"), -EINVAL);
 	assert_int_equal(LOAD("--listen=127.0.0.1:5300", "--no-redirect"), 0);
 	assert_int_equal(LOAD("--listen=127.0.0.1:5300", "--port=5300"), 0);
@@ -1039,6 +1248,10 @@ int main(void)
 		cmocka_unit_test_setup(cache_is_set_and_switched_off, set_up),
 		cmocka_unit_test_setup(special_names_are_the_groups_of_that_name, set_up),
 		cmocka_unit_test_setup(flags_and_variables_set_cache_and_forwarding, set_up),
+		cmocka_unit_test_setup(upstreams_are_mappings_in_both_styles, set_up),
+		cmocka_unit_test_setup(upstreams_are_flags_and_a_variable, set_up),
+		cmocka_unit_test_setup(bad_upstreams_in_short_form_are_refused, set_up),
+		cmocka_unit_test_setup(upstreams_have_limits, set_up),
 		cmocka_unit_test_setup(lists_are_sequences_or_text_with_commas, set_up),
 		cmocka_unit_test_setup(what_a_document_does_not_mention_stays, set_up),
 		cmocka_unit_test_setup(kumas_own_file_is_accepted, set_up),
