@@ -79,6 +79,18 @@ int key_add(const struct key *key, void *base, const char *text)
 int key_set(const struct key *key, void *base, const char *text)
 	__attribute__((warn_unused_result));
 
+enum { NUMBER_TEXT_SIZE = 32 };
+
+/** Read a number of the key's type. @return 0; -EINVAL if it is none, or out of range */
+int number_read(const struct key *key, const char *text, uint64_t *value)
+	__attribute__((warn_unused_result));
+
+/** Write it with the largest unit that divides it. @return `text` */
+const char *number_format(const struct key *key, uint64_t value, char text[NUMBER_TEXT_SIZE]);
+
+/** As key_expected. */
+void number_expected(const struct key *key, char *text, size_t size);
+
 /** Write the end of a sentence `expected …`. */
 void key_expected(const struct key *key, char *text, size_t size);
 
@@ -103,6 +115,11 @@ int upstreams_add_text(struct conf_upstreams *list, char *text) __attribute__((w
 
 /** Write a list in YAML's flow style, each upstream on a line of its own. */
 void upstreams_print(const struct conf_upstreams *list, FILE *out);
+
+static inline char ascii_lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+}
 
 /** Write `text` between `quotes`, escaped and cut at some 60 octets. @return `out` */
 const char *key_quote(char *out, size_t size, const char *text, const char *quotes);

@@ -7,34 +7,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <string.h>
-
-/* Units in falling order, down to the one that the value is kept in. */
-struct unit {
-	const char *name;
-	uint64_t factor;
-};
-static const struct unit durations[] = {
-	{"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}, {NULL, 0}};
-static const struct unit seconds[] = {{"h", 3600}, {"m", 60}, {"s", 1}, {NULL, 0}};
-static const struct unit sizes[] = {{"GiB", GIB}, {"MiB", MIB}, {"KiB", KIB}, {"", 1}, {NULL, 0}};
-
-/* Those of a type whose values have units; NULL for the others. */
-static const struct unit *units_of(const struct key *key)
-{
-	switch (key->type) {
-	case KEY_DURATION:
-		return durations;
-	case KEY_SECONDS:
-		return seconds;
-	case KEY_SIZE:
-	case KEY_SIZE_OR_0:
-		return sizes;
-	default:
-		return NULL;
-	}
-}
 
 static char *member(const struct key *key, void *base)
 {
@@ -114,136 +87,24 @@ static bool text_is_clean(const char *text)
 	return true;
 }
 
-static char lower(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
 /* ASCII, case ignored: `text` is exactly the `len` octets of `word`. */
 static bool is_word(const char *text, const char *word, size_t len)
 {
 	size_t i;
 
 	for (i = 0; i < len && text[i]; i++) {
-		if (lower(text[i]) != word[i]) {
+		if (ascii_lower(text[i]) != word[i]) {
 			return false;
 		}
 	}
 	return i == len && text[i] == '\0';
 }
 
-/* Digits without leading zeros (YAML 1.1 reads those as octal); stops behind the last one. */
-static int read_digits(const char **text, uint64_t *value)
-{
-	const char *first = *text;
-	uint64_t number = 0;
-
-	for (; **text >= '0' && **text <= '9'; (*text)++) {
-		if (number > (UINT64_MAX - 9) / 10) {
-			return -EINVAL;
-		}
-		number = number * 10 + (uint64_t)(**text - '0');
-	}
-	*value = number;
-	return *text == first || (*first == '0' && *text - first > 1) ? -EINVAL : 0;
-}
-
-static int read_number(const char *text, uint64_t *value)
-{
-	return read_digits(&text, value) < 0 || *text ? -EINVAL : 0;
-}
-
-static int read_mark(const char *text, uint64_t *value)
-{
-	uint64_t number = 0;
-	int digits = 0;
-
-	if (text[0] != '0' || lower(text[1]) != 'x') {
-		return read_number(text, value);
-	}
-	for (text += 2; *text; text++, digits++) {
-		char c = lower(*text);
-
-		if (digits == 8 || ((c < '0' || c > '9') && (c < 'a' || c > 'f'))) {
-			return -EINVAL;
-		}
-		number = number << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
-	}
-	*value = number;
-	return digits ? 0 : -EINVAL;
-}
-
-/* The unit that `text` begins with, out of `unit` and those behind it; NULL where there is none. */
-static const struct unit *read_unit(const char **text, const struct unit *unit)
-{
-	size_t len = 0;
-
-	while ((*text)[len] && ((*text)[len] < '0' || (*text)[len] > '9')) {
-		len++;
-	}
-	for (; unit->name; unit++) {
-		if (strlen(unit->name) == len && strncmp(*text, unit->name, len) == 0) {
-			*text += len;
-			return unit;
-		}
-	}
-	return NULL;
-}
-
-/* `1m30s`: numbers with units, each unit smaller than the one before. */
-static int read_units(const char *text, const struct unit *unit, uint64_t *value)
-{
-	uint64_t total = 0;
-
-	do {
-		uint64_t number;
-
-		if (read_digits(&text, &number) < 0) {
-			return -EINVAL;
-		}
-		unit = read_unit(&text, unit);
-		if (!unit || number > UINT32_MAX) {
-			return -EINVAL;
-		}
-		total += number * unit->factor;
-		unit++;
-	} while (*text);
-	*value = total;
-	return 0;
-}
-
-/* The number and the largest unit that divides it; 0 has the smallest. */
-static const char *format_units(uint64_t value, const struct unit *unit, char *text, size_t size)
-{
-	while (value == 0 ? unit->factor > 1 : value % unit->factor) {
-		unit++;
-	}
-	snprintf(text, size, "%" PRIu64 "%s", value / unit->factor, unit->name);
-	return text;
-}
-
-static bool is_in_range(const struct key *key, uint64_t value)
-{
-	if (value == 0 && key->type == KEY_SIZE_OR_0) {
-		return true;
-	}
-	return value >= key->min && value <= key->max;
-}
-
 static int set_integer(const struct key *key, void *base, const char *text)
 {
-	const struct unit *units = units_of(key);
-	uint64_t value = 0;
-	int rc;
+	uint64_t value;
 
-	if (units) {
-		rc = read_units(text, units, &value);
-	} else if (key->type == KEY_MARK) {
-		rc = read_mark(text, &value);
-	} else {
-		rc = read_number(text, &value);
-	}
-	if (rc < 0 || !is_in_range(key, value)) {
+	if (number_read(key, text, &value) < 0) {
 		return -EINVAL;
 	}
 	put_integer(member(key, base), key->size, value);
@@ -379,7 +240,7 @@ static int read_zone(char name[CONF_ZONE_SIZE], const char *text)
 	}
 	memset(name, 0, CONF_ZONE_SIZE);
 	for (size_t i = 0; i < len; i++) {
-		name[i] = lower(text[i]);
+		name[i] = ascii_lower(text[i]);
 	}
 	return is_domain_name(name) ? 0 : -EINVAL;
 }
@@ -521,10 +382,6 @@ static void expected_choice(const struct key *key, char *text, size_t size)
 
 void key_expected(const struct key *key, char *text, size_t size)
 {
-	const struct unit *units = units_of(key);
-	char min[32];
-	char max[32];
-
 	switch (key->type) {
 	case KEY_BOOL:
 		snprintf(text, size, "true or false");
@@ -532,25 +389,6 @@ void key_expected(const struct key *key, char *text, size_t size)
 	case KEY_TEXT:
 		snprintf(text, size, "up to %zu octets of UTF-8 without control characters",
 			key->size - 1);
-		break;
-	case KEY_NUMBER:
-		snprintf(text, size, "a number from %" PRIu64 " to %" PRIu64, key->min, key->max);
-		break;
-	case KEY_MARK:
-		snprintf(text, size, "a number from %" PRIu64 " to 0x%" PRIx64, key->min, key->max);
-		break;
-	case KEY_DURATION:
-	case KEY_SECONDS:
-		snprintf(text, size, "a duration from %s to %s, such as 1m30s",
-			format_units(key->min, units, min, sizeof min),
-			format_units(key->max, units, max, sizeof max));
-		break;
-	case KEY_SIZE:
-	case KEY_SIZE_OR_0:
-		snprintf(text, size, "%sa size from %s to %s, such as 64KiB",
-			key->type == KEY_SIZE_OR_0 ? "0 or " : "",
-			format_units(key->min, units, min, sizeof min),
-			format_units(key->max, units, max, sizeof max));
 		break;
 	case KEY_CHOICE:
 	case KEY_CHOICES:
@@ -577,8 +415,12 @@ void key_expected(const struct key *key, char *text, size_t size)
 			"them",
 			CONF_ZONES_MAX);
 		break;
-	default:
+	case KEY_SECTION:
+	case KEY_IGNORED:
 		snprintf(text, size, "a mapping");
+		break;
+	default:
+		number_expected(key, text, size);
 	}
 }
 
@@ -656,13 +498,8 @@ static void print_choices(const struct key *key, uint64_t bits, FILE *out)
 
 static void print_integer(const struct key *key, uint64_t value, FILE *out)
 {
-	const struct unit *units = units_of(key);
-	char text[32];
+	char text[NUMBER_TEXT_SIZE];
 
-	if (units) {
-		fputs(format_units(value, units, text, sizeof text), out);
-		return;
-	}
 	switch (key->type) {
 	case KEY_CHOICE:
 		print_choice(key, value, out);
@@ -670,11 +507,8 @@ static void print_integer(const struct key *key, uint64_t value, FILE *out)
 	case KEY_CHOICES:
 		print_choices(key, value, out);
 		break;
-	case KEY_MARK:
-		fprintf(out, "0x%" PRIx64, value);
-		break;
 	default:
-		fprintf(out, "%" PRIu64, value);
+		fputs(number_format(key, value, text), out);
 	}
 }
 

@@ -519,12 +519,12 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"redirect: {dns: {captureAll: \"true\"}}",
 			"f.yaml:1: redirect.dns.captureAll: found \"true\", expected true or "
 			"false"},
-		{"redirect: {mark: 0}",
-			"f.yaml:1: redirect.mark: found 0, expected a number from 1 to 0xffffffff"},
+		{"redirect: {mark: 0}", "f.yaml:1: redirect.mark: found 0, expected a number from "
+					"0x1 to 0xffffffff"},
 		{"redirect: {mark: 0x100000000}", "f.yaml:1: redirect.mark: found 0x100000000, "
-						  "expected a number from 1 to 0xffffffff"},
+						  "expected a number from 0x1 to 0xffffffff"},
 		{"redirect: {mark: 0x}", "f.yaml:1: redirect.mark: found 0x, expected a number "
-					 "from 1 to 0xffffffff"},
+					 "from 0x1 to 0xffffffff"},
 		{"redirect: 1", "f.yaml:1: redirect: found 1, expected a mapping"},
 		{"table: {pollInterval: 49ms}", "f.yaml:1: table.pollInterval: found 49ms, "
 						"expected a duration from 50ms to "
