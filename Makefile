@@ -141,6 +141,8 @@ WRAP_upstream := -Wl,--wrap=clock_gettime
 WRAP_worker := -Wl,--wrap=forward_open,--wrap=forward_query,--wrap=forward_close
 WRAP_log := -Wl,--wrap=clock_gettime
 WRAP_mesh := -Wl,--wrap=log_line
+WRAP_follower := -Wl,--wrap=inotify_init1
+WRAP_file := -Wl,--wrap=inotify_init1
 
 install: $(BUILD)/kuma-dns
 	install -D -m 755 $(BUILD)/kuma-dns $(DESTDIR)$(PREFIX)/sbin/kuma-dns

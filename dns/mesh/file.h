@@ -20,7 +20,7 @@ struct file_options {
  * Read the file as soon as the loop runs, and after every change.
  *
  * @param report  called from the loop, see source.h
- * @return 0; -ENOMEM; -EMFILE, -ENFILE from inotify. A file that is absent is no error
+ * @return 0; -ENAMETOOLONG; -ENOMEM. A file that is absent is no error
  */
 int file_open(struct file **file, struct event_base *base, const struct file_options *options,
 	source_report *report, void *ctx) __attribute__((warn_unused_result));

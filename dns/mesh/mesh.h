@@ -39,7 +39,7 @@ typedef void mesh_publish(void *ctx, struct table *table, enum mesh_source sourc
  *
  * @param conf  borrowed as long as the mesh is open: tableFile or workDir, pollInterval, maxSize,
  * stateDir
- * @return 0; -ENOMEM, or what inotify or the loop refused. A source that is absent, a bad document
+ * @return 0; -ENOMEM, or what the loop refused. A source that is absent, a bad document
  * and a damaged saved table are no errors: they are logged, counted and tried again
  */
 int mesh_open(struct mesh **mesh, struct event_base *base, const struct conf *conf,
