@@ -11,6 +11,7 @@
 #include "dns/resolve/entropy.h"
 #include "dns/resolve/list.h"
 #include "dns/resolve/servers.h"
+#include "dns/wire/cursor.h"
 
 #include <stdint.h>
 

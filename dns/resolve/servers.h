@@ -5,7 +5,6 @@
 #pragma once
 
 #include "conf/endpoint.h"
-#include "dns/wire/cursor.h"
 
 struct conf;
 
@@ -17,13 +16,11 @@ struct servers {
 	struct endpoint item[SERVERS_LIST_MAX];
 };
 
-/**
- * Read resolv.conf(5): `nameserver` lines, IPv4 and IPv6 with scope; glibc takes three, we take 16.
- * Everything else is passed over, bad addresses too; the same address twice counts once.
- *
- * @param text  the file's content, hostile
- */
-void servers_parse(struct servers *servers, struct span text);
+/** Append a server; one that is there already, or is one too many, is left out. */
+void servers_add(struct servers *servers, const struct endpoint *e);
+
+/** Whether both name the same servers in the same order. */
+bool servers_equal(const struct servers *a, const struct servers *b);
 
 /**
  * The servers that the configuration names: conf->servers, else those of conf->resolv_conf.
