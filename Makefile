@@ -143,6 +143,7 @@ WRAP_log := -Wl,--wrap=clock_gettime
 WRAP_mesh := -Wl,--wrap=log_line
 WRAP_follower := -Wl,--wrap=inotify_init1
 WRAP_file := -Wl,--wrap=inotify_init1
+WRAP_watch := -Wl,--wrap=inotify_init1,--wrap=log_line
 
 install: $(BUILD)/kuma-dns
 	install -D -m 755 $(BUILD)/kuma-dns $(DESTDIR)$(PREFIX)/sbin/kuma-dns
