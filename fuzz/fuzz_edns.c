@@ -33,7 +33,6 @@ static void require_within(struct span inner, const uint8_t *data, size_t size)
 /* The options of the OPT that stands at the start of `octets`. */
 static struct span options_written(const struct writer *w)
 {
-	enum { OPT_LEN = 11 };
 	require(!w->fault && octets_u16(octets + OPT_LEN - 2) == w->len - OPT_LEN);
 	return (struct span){octets + OPT_LEN, w->len - OPT_LEN};
 }

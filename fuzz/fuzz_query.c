@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A query that we accept is one for ldns too, with the same name, type and OPT; and none is
- * accepted twice differently.
+ * A query that we accept is one for ldns too, with the same name, type and OPT; its options lie
+ * within it; and the error that any of them is owed is one for ldns.
  */
-#include "dns/wire/query.h"
+#include "dns/wire/hop.h"
+#include "dns/wire/response.h"
 
 #include <ldns/ldns.h>
 #include <stdlib.h>
@@ -33,9 +34,49 @@ static void same_as_ldns(const struct query *q)
 	ldns_pkt_free(packet);
 }
 
+static void require_within(struct span inner, struct span outer)
+{
+	require(inner.len == 0 ||
+		(inner.data >= outer.data && inner.data + inner.len <= outer.data + outer.len));
+}
+
+static void options_are_sound(const struct query *q)
+{
+	require_within(q->edns.cookie, q->message);
+	require_within(q->edns.subnet, q->message);
+	require(q->edns.cookie.len <= 40 && q->edns.subnet.len <= EDNS_SUBNET_MAX);
+	require(q->has_opt || (q->edns.cookie.len == 0 && q->edns.subnet.len == 0 &&
+				      q->edns.keepalive == EDNS_KEEPALIVE_NONE));
+	require(q->has_opt || (!q->edns_do && q->udp_size == UDP_LEN_MIN));
+}
+
+/* With what a hop adds, over UDP or TCP. */
+static void error_reads_back(const struct query *q)
+{
+	static const struct cookie_secret secret;
+	const struct hop hop = {.secret = &secret,
+		.peer = {4, {192, 0, 2, 1}},
+		.keepalive_ms = q->id & 1 ? 9999 : 0};
+	uint8_t octets[UDP_LEN_MIN];
+	struct writer out = {.data = octets, .size = sizeof(octets)};
+	struct edns_options options;
+	ldns_pkt *packet = NULL;
+	bool good = hop_options(&options, q, &hop) == 0;
+	require(good || (hop.keepalive_ms && q->edns.keepalive == EDNS_KEEPALIVE_MALFORMED));
+	require(q->has_opt || options.len == 0);
+	size_t len = response_error_with(q, edns_options_span(&options), &out, UDP_LEN_MIN,
+		good ? q->rcode : RCODE_FORMERR, EDE_BLOCKED);
+	require(ldns_wire2pkt(&packet, octets, len) == LDNS_STATUS_OK);
+	require(ldns_pkt_edns(packet) == q->has_opt && ldns_pkt_size(packet) == len);
+	require(!q->has_opt ||
+		ldns_rdf_size(ldns_pkt_edns_data(packet)) == (size_t)options.len + EDNS_EDE_LEN);
+	ldns_pkt_free(packet);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct query q;
+	memset(&q, 0xff, sizeof(q));
 	bool owed = query_parse(&q, (struct span){data, size}) == 0;
 	require(owed == (size >= HEADER_LEN && !(data[2] & 0x80)));
 	if (!owed) {
@@ -44,6 +85,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require(q.udp_size >= UDP_LEN_MIN);
 	require(q.question.len == 0 || q.question.len == (size_t)q.qname.len + 4);
 	require((query_opcode(&q) != 0) == (q.rcode == RCODE_NOTIMP));
+	options_are_sound(&q);
+	error_reads_back(&q);
 	if (q.rcode == RCODE_NOERROR && !q.has_other) {
 		same_as_ldns(&q);
 	}

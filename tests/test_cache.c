@@ -128,7 +128,7 @@ static bool put_for(struct cache *cache, const struct message *m, struct asking 
 	struct relayed r;
 	struct dname name;
 	query_of(&q, &query, &asking);
-	asker_init(&a, &q, UINT16_MAX);
+	asker_init(&a, &q, UINT16_MAX, NULL);
 	assert_int_equal(relayed_read(&r, message_span(m), &a), 0);
 	struct cache_key key = cache_key_asker(&name, &a, asking.subnet);
 	bool kept = cache_put(cache, &key, &r, start + asking.at);
@@ -332,7 +332,7 @@ static void hit_equals_the_relayed_response(void **state)
 	message_opt(&m, plain_opt);
 	assert_true(put(*state, &m));
 	query_of(&q, &query, &asking);
-	asker_init(&a, &q, 1232);
+	asker_init(&a, &q, 1232, NULL);
 	assert_int_equal(relayed_read(&r, message_span(&m), &a), 0);
 	uint8_t octets[2048];
 	struct writer out = {.data = octets, .size = sizeof(octets)};
@@ -640,7 +640,7 @@ static void response_to_another_question_is_refused(void **state)
 	begin(&m, "example.com", TYPE_A, 0);
 	add_a(&m, NULL, 300);
 	query_of(&q, &query, &(struct asking){.name = "example.com", .type = TYPE_A});
-	asker_init(&a, &q, 512);
+	asker_init(&a, &q, 512, NULL);
 	assert_int_equal(relayed_read(&r, message_span(&m), &a), 0);
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
 		struct dname name = name_of(rows[i].name);

@@ -1129,10 +1129,37 @@ static void questions_that_differ_are_not_joined(void **state)
 	await_seen(&w.server[0], 7);
 	assert_int_equal(stat(STAT_TRANSACTIONS_JOINED), 0);
 	for (unsigned i = 0; i < 4; i++) {
-		assert_int_equal(octets_u16(w.server[0].seen[i].octets + 2) & ~FLAG_QR, flags[i]);
+		/* RFC 6840 §5.7: AD is always asked for */
+		assert_int_equal(
+			octets_u16(w.server[0].seen[i].octets + 2) & ~FLAG_QR, flags[i] | FLAG_AD);
 	}
 	const struct seen *with_do = &w.server[0].seen[4];
 	assert_int_equal(with_do->octets[with_do->len - 4], 0x80);
+}
+
+/* RFC 7871 §7.3.1 */
+static void questions_for_different_subnets_are_not_joined(void **state)
+{
+	(void)state;
+	static const char *const subnets[] = {
+		"\0\10\0\7\0\1\30\0\300\0\2", "\0\10\0\7\0\1\30\0\300\0\3"};
+	start(1);
+	w.server[0].udp = ACT_HOLD;
+	ask("www.example", TYPE_A, 1, 7);
+	for (uint16_t i = 0; i < 3; i++) {
+		struct message m;
+		struct requestor from = requestor_of((uint16_t)(8 + i));
+		message_query(&m, "www.example", TYPE_A);
+		message_opt(
+			&m, (struct opt){.size = 1232, .rdata = subnets[i % 2], .rdata_len = 11});
+		ask_octets(message_span(&m), &from, 1232);
+	}
+	await_seen(&w.server[0], 3);
+	assert_int_equal(stat(STAT_TRANSACTIONS_JOINED), 1);
+	for (unsigned i = 1; i < 3; i++) {
+		const struct seen *q = &w.server[0].seen[i];
+		assert_memory_equal(q->octets + q->len - 11, subnets[i - 1], 11);
+	}
 }
 
 static void a_retransmission_gets_no_second_answer(void **state)
@@ -1390,6 +1417,7 @@ int main(void)
 		test(one_question_is_asked_once),
 		test(who_joins_gets_the_answer_that_fits),
 		test(questions_that_differ_are_not_joined),
+		test(questions_for_different_subnets_are_not_joined),
 		test(a_retransmission_gets_no_second_answer),
 		test(many_requestors_of_one_question_are_all_answered),
 		test(a_signed_query_passes_octet_for_octet),

@@ -159,6 +159,15 @@ static void misplaced_opt_is_a_format_error(void **state)
 	assert_int_equal(parsed(&m).rcode, RCODE_FORMERR);
 }
 
+/* The query, with these options. */
+static struct query with_options(struct message *m, const char *rdata, size_t len)
+{
+	message_query(m, "web.mesh", TYPE_A);
+	message_opt(m, (struct opt){.size = 1232, .rdata = rdata, .rdata_len = (uint16_t)len});
+	return parsed(m);
+}
+
+/* RFC 6891 §7: a badly formatted option is a format error, and the response has OPT. */
 static void option_beyond_rdata_is_a_format_error(void **state)
 {
 	(void)state;
@@ -166,9 +175,10 @@ static void option_beyond_rdata_is_a_format_error(void **state)
 	static const uint16_t lens[] = {5, 3, 1};
 	for (size_t i = 0; i < 3; i++) {
 		struct message m;
-		message_query(&m, "web.mesh", TYPE_A);
-		message_opt(&m, (struct opt){.size = 1232, .rdata = bad[i], .rdata_len = lens[i]});
-		assert_int_equal(parsed(&m).rcode, RCODE_FORMERR);
+		struct query q = with_options(&m, bad[i], lens[i]);
+		assert_int_equal(q.rcode, RCODE_FORMERR);
+		assert_true(q.has_opt);
+		assert_int_equal(q.udp_size, 1232);
 	}
 }
 
@@ -177,10 +187,206 @@ static void unknown_options_are_passed_over(void **state)
 {
 	(void)state;
 	struct message m;
+	struct query q = with_options(&m, "\xff\xfe\0\2ab\0\14\0\2\0\0", 12); /* and padding */
+	assert_int_equal(q.rcode, RCODE_NOERROR);
+	assert_int_equal(q.edns.cookie.len, 0);
+	assert_int_equal(q.edns.subnet.len, 0);
+	assert_int_equal(q.edns.keepalive, EDNS_KEEPALIVE_NONE);
+}
+
+static void query_without_opt_has_no_options(void **state)
+{
+	(void)state;
+	struct message m;
+	struct query q;
+	message_query(&m, "web.mesh", TYPE_A);
+	memset(&q, 0xff, sizeof(q));
+	assert_int_equal(query_parse(&q, message_span(&m)), 0);
+	assert_int_equal(q.edns.cookie.len, 0);
+	assert_int_equal(q.edns.subnet.len, 0);
+	assert_int_equal(q.edns.keepalive, EDNS_KEEPALIVE_NONE);
+}
+
+/* RFC 7873 §5.2.2 */
+static void cookie_of_a_wrong_length_is_a_format_error(void **state)
+{
+	(void)state;
+	static const uint8_t lens[] = {0, 7, 8, 9, 15, 16, 24, 40, 41};
+	for (size_t i = 0; i < sizeof(lens); i++) {
+		struct message m;
+		char rdata[4 + 41] = {0, 10, 0, (char)lens[i]};
+		bool good = lens[i] == 8 || (lens[i] >= 16 && lens[i] <= 40);
+		struct query q = with_options(&m, rdata, 4U + lens[i]);
+		assert_int_equal(q.rcode, good ? RCODE_NOERROR : RCODE_FORMERR);
+		assert_int_equal(q.edns.cookie.len, good ? lens[i] : 0);
+		assert_true(q.has_opt);
+	}
+}
+
+/* RFC 7873 §5.2: the first one counts */
+static void second_cookie_is_ignored(void **state)
+{
+	(void)state;
+	struct message m;
+	struct query q = with_options(&m, "\0\12\0\10clientck\0\12\0\1x", 17);
+	assert_int_equal(q.rcode, RCODE_NOERROR);
+	assert_int_equal(q.edns.cookie.len, 8);
+	assert_memory_equal(q.edns.cookie.data, "clientck", 8);
+}
+
+/* RFC 7871 §6: as many octets as the prefix needs, none set behind it, no scope */
+static void client_subnet_is_kept_or_a_format_error(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *rdata;
+		uint8_t len;
+		bool good;
+	} vectors[] = {
+		{"\0\10\0\7\0\1\30\0\300\0\2", 11, true},
+		{"\0\10\0\13\0\2\70\0\40\1\15\270\1\2\3", 15, true},
+		{"\0\10\0\4\0\1\0\0", 8, true},
+		{"\0\10\0\4\0\0\0\0", 8, true},
+		{"\0\10\0\7\0\1\30\30\300\0\2", 11, false},
+		{"\0\10\0\6\0\1\30\0\300\0", 10, false},
+		{"\0\10\0\7\0\1\27\0\300\0\3", 11, false},
+		{"\0\10\0\7\0\3\30\0\300\0\2", 11, false},
+		{"\0\10\0\0", 4, false},
+	};
+	for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+		struct message m;
+		struct query q = with_options(&m, vectors[i].rdata, vectors[i].len);
+		assert_int_equal(q.rcode, vectors[i].good ? RCODE_NOERROR : RCODE_FORMERR);
+		assert_true(q.has_opt);
+		assert_int_equal(q.edns.subnet.len, vectors[i].good ? vectors[i].len : 0);
+		if (vectors[i].good) {
+			assert_memory_equal(q.edns.subnet.data, vectors[i].rdata, vectors[i].len);
+		}
+	}
+}
+
+/* RFC 7828 §3.3.1: what it is depends on the transport, which is not known here */
+static void keepalive_is_never_an_error_by_itself(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *rdata;
+		uint8_t len;
+		enum edns_keepalive is;
+	} vectors[] = {
+		{"\0\13\0\0", 4, EDNS_KEEPALIVE_ASKED},
+		{"\0\13\0\2\0\1", 6, EDNS_KEEPALIVE_ASKED},
+		{"\0\13\0\1\0", 5, EDNS_KEEPALIVE_MALFORMED},
+	};
+	for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+		struct message m;
+		struct query q = with_options(&m, vectors[i].rdata, vectors[i].len);
+		assert_int_equal(q.rcode, RCODE_NOERROR);
+		assert_int_equal(q.edns.keepalive, vectors[i].is);
+	}
+}
+
+/* RFC 6891 §6.1.3: before anything else that another version may mean otherwise */
+static void options_of_an_unknown_version_are_not_looked_at(void **state)
+{
+	(void)state;
+	struct message m;
 	message_query(&m, "web.mesh", TYPE_A);
 	message_opt(&m,
-		(struct opt){.size = 1232, .rdata = "\xff\xfe\0\2ab\0\14\0\0", .rdata_len = 10});
-	assert_int_equal(parsed(&m).rcode, RCODE_NOERROR);
+		(struct opt){.size = 1232, .version = 1, .rdata = "\0\12\0\1x", .rdata_len = 5});
+	struct query q = parsed(&m);
+	assert_int_equal(q.rcode, RCODE_BADVERS);
+	assert_true(q.has_opt);
+	assert_int_equal(q.edns.cookie.len, 0);
+}
+
+enum { OPCODE_NOTIFY = 4, OPCODE_UPDATE = 5, OPCODE_DSO = 6 };
+
+static void with_opcode(struct message *m, unsigned opcode)
+{
+	message_begin(m, (uint16_t)(opcode << 11));
+}
+
+static void assert_not_implemented(const struct message *m, bool has_opt)
+{
+	struct query q = parsed(m);
+	assert_int_equal(q.rcode, RCODE_NOTIMP);
+	assert_int_equal(q.question.len, 0);
+	assert_int_equal(q.has_opt, has_opt);
+	assert_int_equal(q.edns_do, has_opt);
+	assert_int_equal(q.udp_size, has_opt ? 1400 : 512);
+	assert_int_equal(q.edns.cookie.len, has_opt ? 8 : 0);
+}
+
+static const struct opt good_opt = {
+	.size = 1400, .edns_do = true, .rdata = "\0\12\0\10clientck", .rdata_len = 12};
+
+/* RFC 2136 §2, RFC 1996 §3, RFC 8490 §5.4: with OPT, and without */
+static void opt_of_other_opcodes_is_found(void **state)
+{
+	(void)state;
+	for (int with_opt = 0; with_opt < 2; with_opt++) {
+		struct message m;
+		with_opcode(&m, OPCODE_UPDATE);
+		message_question(&m, "example.com", TYPE_SOA);
+		message_record(&m, 1, "www.example.com", TYPE_ANY, 0, "", 0);
+		message_record(&m, 2, "www.example.com", TYPE_A, 60, "\300\0\2\1", 4);
+		if (with_opt) {
+			message_opt(&m, good_opt);
+		}
+		message_record(&m, 3, "key", 250, 0, "1234567890", 10);
+		assert_not_implemented(&m, with_opt != 0);
+
+		with_opcode(&m, OPCODE_NOTIFY);
+		message_question(&m, "example.com", TYPE_SOA);
+		message_record(&m, 1, NULL, TYPE_SOA, 60, "\0\0aaaabbbbccccddddeeee", 22);
+		if (with_opt) {
+			message_opt(&m, good_opt);
+		}
+		assert_not_implemented(&m, with_opt != 0);
+
+		with_opcode(&m, OPCODE_DSO); /* no counts; TLVs behind the header */
+		if (with_opt) {
+			message_opt(&m, good_opt);
+		}
+		writer_octets(&m.w, "\0\1\0\10\0\0\72\230\0\0\72\230", 12);
+		assert_not_implemented(&m, with_opt != 0);
+	}
+}
+
+/* Never FORMERR: what is wrong with a message that we do not understand is not ours to say. */
+static void unreadable_messages_of_other_opcodes_have_no_opt(void **state)
+{
+	(void)state;
+	struct message m;
+	with_opcode(&m, OPCODE_UPDATE); /* two */
+	message_opt(&m, good_opt);
+	message_opt(&m, good_opt);
+	assert_not_implemented(&m, false);
+
+	with_opcode(&m, OPCODE_UPDATE); /* in another section */
+	message_record(&m, 2, ".", TYPE_OPT, 0, "", 0);
+	message_opt(&m, good_opt);
+	assert_not_implemented(&m, false);
+
+	with_opcode(&m, OPCODE_UPDATE); /* with a malformed cookie */
+	message_opt(&m, (struct opt){.size = 1400, .rdata = "\0\12\0\1x", .rdata_len = 5});
+	assert_not_implemented(&m, false);
+
+	with_opcode(&m, OPCODE_NOTIFY); /* of all lengths but the whole */
+	message_question(&m, "example.com", TYPE_SOA);
+	message_opt(&m, good_opt);
+	for (size_t whole = m.w.len--; m.w.len >= HEADER_LEN; m.w.len--) {
+		assert_true(m.w.len < whole);
+		assert_not_implemented(&m, false);
+	}
+
+	for (size_t at = 4; at <= 10; at += 2) { /* with a count that lies */
+		with_opcode(&m, OPCODE_NOTIFY);
+		message_opt(&m, good_opt);
+		octets_put_u16(m.octets + at, 0xffff);
+		assert_not_implemented(&m, false);
+	}
 }
 
 static void record_count_that_lies_is_a_format_error(void **state)
@@ -235,6 +441,14 @@ int main(void)
 		cmocka_unit_test(misplaced_opt_is_a_format_error),
 		cmocka_unit_test(option_beyond_rdata_is_a_format_error),
 		cmocka_unit_test(unknown_options_are_passed_over),
+		cmocka_unit_test(query_without_opt_has_no_options),
+		cmocka_unit_test(cookie_of_a_wrong_length_is_a_format_error),
+		cmocka_unit_test(second_cookie_is_ignored),
+		cmocka_unit_test(client_subnet_is_kept_or_a_format_error),
+		cmocka_unit_test(keepalive_is_never_an_error_by_itself),
+		cmocka_unit_test(options_of_an_unknown_version_are_not_looked_at),
+		cmocka_unit_test(opt_of_other_opcodes_is_found),
+		cmocka_unit_test(unreadable_messages_of_other_opcodes_have_no_opt),
 		cmocka_unit_test(record_count_that_lies_is_a_format_error),
 		cmocka_unit_test(signed_query_is_marked),
 		cmocka_unit_test(octets_behind_the_query_do_no_harm),

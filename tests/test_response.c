@@ -106,6 +106,94 @@ static void extended_error_is_told_where_opt_was_sent(void **state)
 	ldns_pkt_free(p);
 }
 
+/* As hop_options leaves them at most. */
+static const struct edns_options our_options = {
+	EDNS_OPTIONS_MAX, "\0\12\0\30clientckserver-cookie!!!\0\13\0\2\0\144"};
+
+static void options_stand_in_opt_before_the_extended_error(void **state)
+{
+	(void)state;
+	struct exchange x;
+	struct span options = edns_options_span(&our_options);
+	exchange_begin(&x, "web.mesh", TYPE_A, &plain_opt);
+	(void)response_error_with(
+		&x.q, options, &x.out, x.q.udp_size, RCODE_SERVFAIL, EDE_CACHED_ERROR);
+	ldns_pkt *p = packet_of(sent(&x));
+	ldns_rdf *rdata = ldns_pkt_edns_data(p);
+	assert_int_equal(ldns_rdf_size(rdata), options.len + 6);
+	assert_memory_equal(ldns_rdf_data(rdata), options.data, options.len);
+	assert_memory_equal(ldns_rdf_data(rdata) + options.len, "\0\17\0\2\0\15", 6);
+	ldns_pkt_free(p);
+
+	/* RFC 6891 §7: nothing where no OPT was sent */
+	exchange_begin(&x, "web.mesh", TYPE_A, NULL);
+	size_t len = response_error_with(&x.q, options, &x.out, 512, RCODE_SERVFAIL, EDE_BLOCKED);
+	assert_int_equal(len, HEADER_LEN + x.q.question.len);
+}
+
+/* RFC 8914 §3: the extended error gives way to a record; options do not. */
+static void extended_error_does_not_set_tc(void **state)
+{
+	(void)state;
+	for (size_t spare = 0; spare <= 7; spare++) {
+		struct exchange x;
+		struct response r;
+		struct span options = edns_options_span(&our_options);
+		exchange_begin(&x, "web.mesh", TYPE_A, &plain_opt);
+		size_t limit = HEADER_LEN + x.q.question.len + 16 + OPT_LEN + options.len + spare;
+		response_begin(&r, &x.q, &x.out, limit - 1);
+		response_options(&r, options);
+		response_ede(&r, EDE_STALE_ANSWER);
+		response_answer(&r, TYPE_A, 30, (struct span){vip, 4});
+		(void)response_end(&r);
+		ldns_pkt *p = packet_of(sent(&x));
+		bool fits = spare >= 1;
+		assert_true(x.out.len < limit);
+		assert_int_equal(ldns_pkt_tc(p), !fits);
+		assert_int_equal(ldns_pkt_ancount(p), fits);
+		size_t with_ede = !fits || spare >= 7 ? EDNS_EDE_LEN : 0;
+		assert_int_equal(ldns_rdf_size(ldns_pkt_edns_data(p)), options.len + with_ede);
+		ldns_pkt_free(p);
+	}
+}
+
+static void error_with_all_options_fits_into_512_octets(void **state)
+{
+	(void)state;
+	char name[256];
+	memset(name, 'a', sizeof(name));
+	name[63] = name[127] = name[191] = '.';
+	name[253] = '\0';
+	struct exchange x;
+	exchange_begin(&x, name, TYPE_A, &(struct opt){.size = 512});
+	size_t len = response_error_with(&x.q, edns_options_span(&our_options), &x.out, 512,
+		RCODE_SERVFAIL, EDE_NETWORK_ERROR);
+	assert_int_equal(len, HEADER_LEN + 259 + OPT_LEN + EDNS_OPTIONS_MAX + EDNS_EDE_LEN);
+	ldns_pkt *p = packet_of(sent(&x));
+	assert_int_equal(ldns_rdf_size(ldns_pkt_edns_data(p)), EDNS_OPTIONS_MAX + EDNS_EDE_LEN);
+	ldns_pkt_free(p);
+}
+
+/* RFC 6891 §7 */
+static void other_opcodes_are_answered_with_opt(void **state)
+{
+	(void)state;
+	for (unsigned opcode = 1; opcode < 16; opcode++) {
+		struct exchange x;
+		message_begin(&x.query, (uint16_t)(opcode << 11));
+		message_opt(&x.query, (struct opt){.size = 4096, .edns_do = true});
+		assert_int_equal(query_parse(&x.q, message_span(&x.query)), 0);
+		x.out = (struct writer){.data = x.octets, .size = sizeof(x.octets)};
+		(void)response_error(&x.q, &x.out, 512, x.q.rcode, EDE_NONE);
+		ldns_pkt *p = packet_of(sent(&x));
+		assert_int_equal(x.out.len, HEADER_LEN + OPT_LEN);
+		assert_int_equal(ldns_pkt_get_rcode(p), LDNS_RCODE_NOTIMPL);
+		assert_int_equal(ldns_pkt_get_opcode(p), opcode);
+		assert_true(ldns_pkt_edns(p) && ldns_pkt_edns_do(p));
+		ldns_pkt_free(p);
+	}
+}
+
 static void soa_stands_at_the_apex(void **state)
 {
 	(void)state;
@@ -246,6 +334,10 @@ int main(void)
 		cmocka_unit_test(opt_answers_opt),
 		cmocka_unit_test(badvers_stands_in_header_and_opt),
 		cmocka_unit_test(extended_error_is_told_where_opt_was_sent),
+		cmocka_unit_test(options_stand_in_opt_before_the_extended_error),
+		cmocka_unit_test(extended_error_does_not_set_tc),
+		cmocka_unit_test(error_with_all_options_fits_into_512_octets),
+		cmocka_unit_test(other_opcodes_are_answered_with_opt),
 		cmocka_unit_test(soa_stands_at_the_apex),
 		cmocka_unit_test(what_does_not_fit_sets_tc),
 		cmocka_unit_test(tcp_has_room_for_all),

@@ -90,7 +90,7 @@ static int setup(void **state)
 	struct query q;
 	message_query(&m, "www.example", TYPE_A);
 	assert_int_equal(query_parse(&q, message_span(&m)), 0);
-	asker_init(&w.asker, &q, 512);
+	asker_init(&w.asker, &q, 512, NULL);
 	return 0;
 }
 

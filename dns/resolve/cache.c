@@ -199,7 +199,7 @@ static bool give_stale(struct cache *c, struct entry *e, const struct cache_ask 
 {
 	struct entry_response o = {.ask = ask, .ttl = CACHE_STALE_TTL, .ede = EDE_STALE_ANSWER};
 	if (entry_rcode(e) == RCODE_NXDOMAIN) {
-		o.ede = EDE_STALE_NXDOMAIN_ANSWER;
+		o.ede = EDE_STALE_NXDOMAIN;
 	}
 	if (!give(e, &o, out, found)) {
 		return false;

@@ -31,10 +31,9 @@ enum { /* what struct cache_settings usually holds */
 };
 
 enum {
-	CACHE_SUBNET_MAX = 24,         /* octets of a client subnet option: a whole IPv6 address */
-	CACHE_FAILURE_MAX_MS = 5000,   /* RFC 9520 §3.2 asks for 1 s at least */
-	CACHE_STALE_TTL = 30,          /* seconds: RFC 8767 §4 */
-	EDE_STALE_NXDOMAIN_ANSWER = 19 /* RFC 8914 §4.20 */
+	CACHE_SUBNET_MAX = 24,       /* octets of a client subnet option: a whole IPv6 address */
+	CACHE_FAILURE_MAX_MS = 5000, /* RFC 9520 §3.2 asks for 1 s at least */
+	CACHE_STALE_TTL = 30         /* seconds: RFC 8767 §4 */
 };
 
 /** How a cache is to be. */

@@ -21,9 +21,8 @@
 #include <time.h>
 
 enum {
-	QUERY_MAX = HEADER_LEN + DNAME_MAX + 4 + OPT_LEN, /* of those that we compose */
-	ERROR_MAX = 512,                                  /* of responses without records */
-	RESPONSE_MAX = 65535 + HEADER_LEN + DNAME_MAX + 4 + OPT_LEN
+	ERROR_MAX = 512, /* of responses without records */
+	RESPONSE_MAX = 65535 + RELAY_GROWTH_MAX
 };
 
 enum { RANK_NONE, RANK_REFUSED, RANK_SERVFAIL, RANK_TRUNCATED };
@@ -109,7 +108,8 @@ static size_t compose(const struct transaction *t, const struct asker *a, const 
 	if (!end->response) {
 		struct query q;
 		asker_query(a, &q);
-		return response_error(&q, w, a->limit, RCODE_SERVFAIL, end->ede);
+		return response_error_with(
+			&q, edns_options_span(&a->options), w, a->limit, RCODE_SERVFAIL, end->ede);
 	}
 	return t->verbatim ? relay_verbatim(end->response, a, w)
 			   : relay_response(end->response, a, w);
@@ -230,7 +230,7 @@ static bool ask_octets(struct forward *f, struct transaction *t, unsigned server
 static bool ask(struct forward *f, struct transaction *t, unsigned server, bool tcp, bool with_opt)
 {
 	int64_t now = now_ns();
-	uint8_t octets[QUERY_MAX];
+	uint8_t octets[RELAY_QUERY_MAX];
 	struct writer w = {.data = octets, .size = sizeof(octets)};
 	t->asked |= 1U << server;
 	bool sent = t->verbatim ? ask_octets(f, t, server, tcp, false, t->verbatim, t->verbatim_len)

@@ -50,8 +50,9 @@ int forward_open(struct forward **forward, struct event_base *base, const struct
 /**
  * Take a query that is not ours to answer; the reply comes later, or inside this call.
  *
- * An identical question in flight (name folded, type, class, RD, AD, CD, DO) is joined. The same
- * query of the same requestor again (a retransmission) is dropped: the first one will be answered.
+ * An identical question in flight (name folded, type, class, RD, AD, CD, DO, client subnet) is
+ * joined. The same query of the same requestor again (a retransmission) is dropped: the first one
+ * will be answered.
  *
  * @param q      as query_parse left it, without error; borrowed during the call
  * @param limit  octets of the largest response the requestor takes

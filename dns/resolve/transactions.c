@@ -20,10 +20,17 @@ static uint64_t hash_of(const struct transactions *ts, const struct query *q)
 	return XXH3_64bits_withSeed(q->qname.octets, q->qname.len, ts->seed ^ what);
 }
 
+/* RFC 7871 §7.3.1: an answer is for the subnet that was asked with. */
+static bool same_subnet(const struct asker *a, struct span subnet)
+{
+	return a->subnet_len == subnet.len &&
+	       (subnet.len == 0 || memcmp(a->subnet, subnet.data, subnet.len) == 0);
+}
+
 static bool same_question(const struct asker *a, const struct query *q)
 {
 	if (a->question_len != q->question.len || a->edns_do != q->edns_do ||
-		((a->flags ^ q->flags) & asking_flags)) {
+		((a->flags ^ q->flags) & asking_flags) || !same_subnet(a, q->edns.subnet)) {
 		return false;
 	}
 	/* Lengths of labels are below 'A', so that folding leaves them alone. */
@@ -86,7 +93,7 @@ struct transaction *transactions_take(struct transactions *transactions, const s
 	if (!t) {
 		return NULL;
 	}
-	asker_init(&t->asker, q, UINT16_MAX);
+	asker_init(&t->asker, q, UINT16_MAX, NULL);
 	t->qtype = q->qtype;
 	if (q->has_other) {
 		if (keep_verbatim(t, q) != 0) {

@@ -49,7 +49,8 @@ int transactions_init(struct transactions *transactions, size_t size, uint64_t s
 	__attribute__((warn_unused_result));
 
 /**
- * The outstanding transaction that asks the same: name folded, type, class, RD, AD, CD, DO.
+ * The outstanding transaction that asks the same: name folded, type, class, RD, AD, CD, DO,
+ * client subnet.
  *
  * A query with records of its own (TSIG, SIG(0)) never finds one: its signature is its own.
  */

@@ -62,7 +62,7 @@ struct waiter *waiters_take(struct waiters *waiters, const struct requestor *fro
 		return NULL;
 	}
 	w->from = *from;
-	asker_init(&w->asker, q, limit);
+	asker_init(&w->asker, q, limit, NULL);
 	w->since_ns = now_ns;
 	link_init(&w->link);
 	w->bucket = bucket_of(waiters, from, q->id);

@@ -174,19 +174,22 @@ uint8_t edns_subnet_scope(struct span subnet)
 size_t edns_begin(struct writer *w, uint16_t udp_size, uint16_t rcode, bool edns_do)
 {
 	size_t opt_at = w->len;
-	writer_u8(w, 0);
-	writer_u16(w, TYPE_OPT_RECORD);
-	writer_u16(w, udp_size);
-	writer_u32(w, (uint32_t)(rcode >> 4) << 24 | (edns_do ? DO_FLAG : 0));
-	writer_u16(w, 0);
+	uint8_t *p = writer_room(w, OPT_LEN);
+	if (p) {
+		p[0] = 0;
+		octets_put_u16(p + 1, TYPE_OPT_RECORD);
+		octets_put_u16(p + 3, udp_size);
+		octets_put_u32(p + 5, (uint32_t)(rcode >> 4) << 24 | (edns_do ? DO_FLAG : 0));
+		octets_put_u16(p + OPT_RDLENGTH_AT, 0);
+	}
 	return opt_at;
 }
 
 void edns_end(struct writer *w, size_t opt_at)
 {
 	if (!w->fault) {
-		size_t rdata_at = opt_at + OPT_RDLENGTH_AT + 2;
-		octets_put_u16(w->data + opt_at + OPT_RDLENGTH_AT, (uint16_t)(w->len - rdata_at));
+		size_t len = w->len - opt_at - OPT_LEN;
+		octets_put_u16(w->data + opt_at + OPT_RDLENGTH_AT, (uint16_t)len);
 	}
 }
 

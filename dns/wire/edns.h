@@ -9,12 +9,14 @@
 #include "dns/wire/cursor.h"
 
 enum {
-	EDNS_OPTION_LEN = 4,      /* in front of an option's data: code, length */
+	OPT_LEN = 11,        /* an OPT record without options: root, type, class, TTL, RDLENGTH */
+	EDNS_OPTION_LEN = 4, /* in front of an option's data: code, length */
 	EDNS_COOKIE_LEN = 4 + 24, /* COOKIE as we send it: client's part 8, ours 16 (RFC 9018 §4) */
 	EDNS_KEEPALIVE_LEN = 4 + 2, /* edns-tcp-keepalive as we send it */
-	EDNS_EDE_LEN = 4 + 2,       /* extended error without text */
-	EDNS_SUBNET_MAX = 4 + 20,   /* client subnet with a whole IPv6 address */
-	EDNS_EDE_MAX = 4            /* extended errors that are passed on, of one response */
+	EDNS_OPTIONS_MAX = EDNS_COOKIE_LEN + EDNS_KEEPALIVE_LEN,
+	EDNS_EDE_LEN = 4 + 2,     /* extended error without text */
+	EDNS_SUBNET_MAX = 4 + 20, /* client subnet with a whole IPv6 address */
+	EDNS_EDE_MAX = 4          /* extended errors that are passed on, of one response */
 };
 
 enum edns_keepalive {
@@ -29,6 +31,12 @@ struct edns_query {
 	struct span subnet; /* the client subnet option, code and length included: 8..24 octets, one
 			       spelling for each subnet; or empty */
 	enum edns_keepalive keepalive;
+};
+
+/** Options of our own for one response, as they stand on the wire. */
+struct edns_options {
+	uint8_t len;
+	uint8_t octets[EDNS_OPTIONS_MAX];
 };
 
 /** An extended error (RFC 8914 §2). Borrows the message. */
@@ -103,3 +111,9 @@ void edns_put_subnet(struct writer *w, struct span subnet, uint8_t scope);
  * must not cost the answer (RFC 8914 §3).
  */
 void edns_put_ede(struct writer *w, uint16_t code, struct span text);
+
+/** The options as octets; borrows `options`. */
+static inline struct span edns_options_span(const struct edns_options *options)
+{
+	return (struct span){.data = options->octets, .len = options->len};
+}

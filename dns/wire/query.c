@@ -32,28 +32,32 @@ static int question_read(struct query *q, struct reader *r)
 	return 0;
 }
 
-/* RFC 6891 §6.1.2: RDATA is a sequence of code, length, data. */
-static bool options_whole(struct span rdata)
+static void opt_none(struct query *q)
 {
-	struct reader r = reader_over(rdata);
-	while (reader_left(&r) > 0 && !r.fault) {
-		(void)reader_u16(&r);
-		(void)reader_span(&r, reader_u16(&r));
-	}
-	return !r.fault;
+	q->udp_size = UDP_LEN_MIN;
+	q->has_opt = false;
+	q->edns_do = false;
+	q->edns = (struct edns_query){.keepalive = EDNS_KEEPALIVE_NONE};
 }
 
 static uint16_t opt_read(struct query *q, const struct record *opt)
 {
 	/* RFC 6891 §6.1.1: more than one OPT is a format error; §6.1.2: its owner is the root. */
-	if (q->has_opt || !opt->root || !options_whole(opt->rdata)) {
+	if (q->has_opt || !opt->root) {
 		return RCODE_FORMERR;
 	}
 	q->has_opt = true;
 	q->edns_do = (opt->ttl & EDNS_DO) != 0;
 	q->udp_size = opt->class < UDP_LEN_MIN ? UDP_LEN_MIN : opt->class;
-	/* RFC 6891 §6.1.3: the version is the second octet of the TTL. */
-	return (opt->ttl >> 16 & 0xff) != 0 ? RCODE_BADVERS : RCODE_NOERROR;
+	/* RFC 6891 §6.1.3: the version is the second octet of the TTL. What options mean in a
+	 * version to come, we do not know. */
+	if ((opt->ttl >> 16 & 0xff) != 0) {
+		return RCODE_BADVERS;
+	}
+	if (opt->rdata.len == 0) { /* as most are */
+		return RCODE_NOERROR;
+	}
+	return edns_query_read(&q->edns, opt->rdata) ? RCODE_FORMERR : RCODE_NOERROR;
 }
 
 static uint16_t records_read(struct query *q, struct reader *r, const struct counts *counts)
@@ -80,6 +84,27 @@ static uint16_t records_read(struct query *q, struct reader *r, const struct cou
 	return rcode;
 }
 
+/* Whatever the opcode calls the first section: its entries have the form of questions. */
+static bool questions_skip(struct reader *r, unsigned count)
+{
+	for (unsigned i = 0; i < count && !r->fault; i++) {
+		if (dname_skip(r)) {
+			return false;
+		}
+		(void)reader_u32(r); /* type and class */
+	}
+	return !r->fault;
+}
+
+/* RFC 6891 §7: what is not implemented is answered with OPT, too. One that cannot be found, or is
+ * malformed, is none: the requestor is owed NOTIMP all the same. */
+static void opt_find(struct query *q, struct reader *r, const struct counts *counts)
+{
+	if (!questions_skip(r, counts->question) || records_read(q, r, counts) == RCODE_FORMERR) {
+		opt_none(q);
+	}
+}
+
 int query_parse(struct query *q, struct span message)
 {
 	struct reader r = reader_over(message);
@@ -89,11 +114,9 @@ int query_parse(struct query *q, struct span message)
 	q->rcode = RCODE_NOERROR;
 	q->qtype = 0;
 	q->qclass = 0;
-	q->udp_size = UDP_LEN_MIN;
-	q->has_opt = false;
-	q->edns_do = false;
 	q->has_other = false;
 	q->qname.len = 0;
+	opt_none(q);
 
 	q->id = reader_u16(&r);
 	q->flags = reader_u16(&r);
@@ -107,6 +130,7 @@ int query_parse(struct query *q, struct span message)
 	}
 	if (query_opcode(q) != 0) {
 		q->rcode = RCODE_NOTIMP;
+		opt_find(q, &r, &counts);
 		return 0;
 	}
 	/* RFC 9619 §4: QUERY has one question. */

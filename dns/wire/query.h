@@ -6,6 +6,7 @@
 #pragma once
 
 #include "dns/wire/dname.h"
+#include "dns/wire/edns.h"
 
 enum {
 	HEADER_LEN = 12, /* RFC 1035 §4.1.1 */
@@ -66,8 +67,9 @@ struct query {
 	uint16_t udp_size; /* largest UDP response the requestor takes: 512..65535 */
 	bool has_opt;
 	bool edns_do;
-	bool has_other;     /* records besides the question and OPT (TSIG, SIG(0), …) */
-	struct dname qname; /* folded; only where `question` is not empty */
+	bool has_other;         /* records besides the question and OPT (TSIG, SIG(0), …) */
+	struct edns_query edns; /* what OPT's options say; empty without one, and with BADVERS */
+	struct dname qname;     /* folded; only where `question` is not empty */
 };
 
 static inline uint8_t query_opcode(const struct query *q)
@@ -78,10 +80,14 @@ static inline uint8_t query_opcode(const struct query *q)
 /**
  * Read a query.
  *
+ * An opcode other than QUERY gives NOTIMP, whatever the rest of the message says. Its OPT counts
+ * nevertheless, where all records can be walked over and there is just one that is well-formed, so
+ * that NOTIMP carries one (RFC 6891 §7).
+ *
  * @param[out] q        every member set
  * @param      message  1..65535 octets from the network, borrowed by `q`
  * @return 0 if an answer is owed (q->rcode says which error, if any); -EBADMSG if none ever is:
  *         less than a header, or QR=1 (RFC 1035 §4.1.1, RFC 8906)
- * Cost: O(length of the name + number of records); no allocation.
+ * Cost: O(length of the name + number of records and options); no allocation.
  */
 int query_parse(struct query *q, struct span message) __attribute__((warn_unused_result));

@@ -9,7 +9,8 @@
 
 #include <errno.h>
 
-void asker_init(struct asker *a, const struct query *q, size_t limit)
+void asker_init(
+	struct asker *a, const struct query *q, size_t limit, const struct edns_options *options)
 {
 	a->id = q->id;
 	a->flags = q->flags;
@@ -18,6 +19,14 @@ void asker_init(struct asker *a, const struct query *q, size_t limit)
 	a->edns_do = q->edns_do;
 	a->question_len = (uint16_t)q->question.len;
 	memcpy(a->question, q->question.data, q->question.len);
+	a->options.len = 0;
+	if (options) {
+		a->options = *options;
+	}
+	a->subnet_len = (uint8_t)q->edns.subnet.len;
+	if (a->subnet_len > 0) {
+		memcpy(a->subnet, q->edns.subnet.data, a->subnet_len);
+	}
 }
 
 void asker_query(const struct asker *a, struct query *q)
@@ -29,15 +38,7 @@ void asker_query(const struct asker *a, struct query *q)
 	q->udp_size = a->limit;
 	q->has_opt = a->has_opt;
 	q->edns_do = a->edns_do;
-}
-
-static void opt_put(struct writer *out, bool edns_do)
-{
-	writer_u8(out, 0);
-	writer_u16(out, TYPE_OPT);
-	writer_u16(out, UDP_LEN_OURS);
-	writer_u32(out, edns_do ? EDNS_DO : 0);
-	writer_u16(out, 0);
+	q->edns.subnet = asker_subnet(a);
 }
 
 static void header_put(
@@ -55,10 +56,12 @@ size_t relay_query(const struct asker *a, uint16_t id, bool with_opt, struct wri
 {
 	static const uint16_t none[3] = {0};
 	size_t start = out->len;
-	header_put(out, id, a->flags & (FLAG_RD | FLAG_AD | FLAG_CD), none, with_opt);
+	header_put(out, id, (a->flags & (FLAG_RD | FLAG_CD)) | FLAG_AD, none, with_opt);
 	writer_octets(out, a->question, a->question_len);
 	if (with_opt) {
-		opt_put(out, a->edns_do);
+		size_t at = edns_begin(out, UDP_LEN_OURS, RCODE_NOERROR, a->edns_do);
+		edns_put_subnet(out, asker_subnet(a), 0);
+		edns_end(out, at);
 	}
 	return out->fault ? 0 : out->len - start;
 }
@@ -104,7 +107,19 @@ static int relayed_opt(struct relayed *r, const struct record *opt, size_t end)
 	r->opt_at = opt->at;
 	r->opt_len = end - opt->at;
 	r->rcode = (uint16_t)(r->rcode | (opt->ttl >> 24) << 4);
+	edns_response_read(&r->edns, opt->rdata);
 	return 0;
+}
+
+/* RFC 7871 §7.3: one for another subnet is dropped, like one to another question. One that nobody
+ * asked for says nothing. */
+static int relayed_subnet(struct relayed *r, const struct asker *a)
+{
+	if (a->subnet_len == 0) {
+		r->edns.subnet = (struct span){0};
+		return 0;
+	}
+	return edns_subnet_answers(asker_subnet(a), r->edns.subnet) ? 0 : -ENOMSG;
 }
 
 static int relayed_records(struct relayed *r, struct reader *cursor)
@@ -157,11 +172,12 @@ int relayed_read(struct relayed *r, struct span message, const struct asker *a)
 	if (rc && (r->flags & FLAG_TC)) {
 		/* Cut in the middle of a record: TC is all there is to know. */
 		memset(r->counts, 0, sizeof(r->counts));
+		memset(&r->edns, 0, sizeof(r->edns));
 		r->opt_at = 0;
 		r->opt_len = 0;
 		return 0;
 	}
-	return rc;
+	return rc ? rc : relayed_subnet(r, a);
 }
 
 /* Whether the record's octets mean the same where OPT in front of them is taken out. */
@@ -261,9 +277,36 @@ static unsigned response_flags(const struct relayed *r, const struct asker *a)
 	return flags | (r->rcode > FLAG_RCODE ? RCODE_SERVFAIL : r->rcode);
 }
 
+/* Of our OPT, extended errors left aside: they take what is left. */
+static size_t opt_len_min(const struct asker *a)
+{
+	return a->has_opt ? (size_t)OPT_LEN + a->options.len + a->subnet_len : 0;
+}
+
+/* No text costs another error. */
+static void errors_put(struct writer *w, const struct edns_response *edns)
+{
+	for (unsigned i = 0; i < edns->ede_count; i++) {
+		const struct edns_ede *ede = &edns->ede[i];
+		size_t codes = (size_t)(edns->ede_count - i) * EDNS_EDE_LEN;
+		bool roomy = codes + ede->text.len <= w->size - w->len;
+		edns_put_ede(w, ede->code, roomy ? ede->text : (struct span){0});
+	}
+}
+
+static void opt_put(struct writer *w, const struct relayed *r, const struct asker *a)
+{
+	size_t at = edns_begin(w, UDP_LEN_OURS, RCODE_NOERROR, a->edns_do);
+	writer_octets(w, a->options.octets, a->options.len);
+	/* RFC 7871 §7.2.2: also where upstream made nothing of it, which is a scope of 0 (§7.3). */
+	edns_put_subnet(w, asker_subnet(a), edns_subnet_scope(r->edns.subnet));
+	errors_put(w, &r->edns);
+	edns_end(w, at);
+}
+
 size_t relay_response(const struct relayed *r, const struct asker *a, struct writer *out)
 {
-	size_t opt_len = a->has_opt ? OPT_LEN : 0;
+	size_t opt_len = opt_len_min(a);
 	size_t room = out->size - out->len;
 	size_t start = HEADER_LEN + (size_t)a->question_len;
 	size_t records = r->question_len ? r->end - HEADER_LEN - r->question_len : 0;
@@ -282,7 +325,7 @@ size_t relay_response(const struct relayed *r, const struct asker *a, struct wri
 	}
 	w.size += opt_len;
 	if (a->has_opt) {
-		opt_put(&w, a->edns_do);
+		opt_put(&w, r, a);
 	}
 
 	struct writer head = {.data = w.data, .size = start};

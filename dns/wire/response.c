@@ -6,13 +6,10 @@
 #include "dns/wire/response.h"
 
 #include "dns/wire/record.h"
-#include "dns/wire/relay.h"
 
 enum {
 	POINTER = 0xc000,               /* RFC 1035 §4.1.4 */
 	RECORD_LEN = 2 + 2 + 2 + 4 + 2, /* pointer, type, class, TTL, RDLENGTH */
-	OPTION_EDE = 15,                /* RFC 8914 §2 */
-	OPTION_EDE_LEN = 2 + 2 + 2,     /* code, length, INFO-CODE */
 	SOA_REFRESH = 3600,             /* nobody transfers these zones: customary values */
 	SOA_RETRY = 600,
 	SOA_EXPIRE = 86400
@@ -23,7 +20,7 @@ static size_t opt_len(const struct response *r)
 	if (!r->query->has_opt) {
 		return 0;
 	}
-	return OPT_LEN + (r->ede == EDE_NONE ? 0 : OPTION_EDE_LEN);
+	return OPT_LEN + r->options.len + (r->ede == EDE_NONE ? 0 : EDNS_EDE_LEN);
 }
 
 static void record_begin(
@@ -39,10 +36,19 @@ static void record_begin(
 	}
 }
 
-/* Whether `len` octets more can be sent, OPT included. */
-static bool response_fits(const struct response *r, size_t len)
+/* Whether `len` octets more can be sent, OPT included. An extended error gives way to them: it must
+ * not be what sets TC (RFC 8914 §3). */
+static bool response_fits(struct response *r, size_t len)
 {
-	return r->w.len + len + opt_len(r) <= r->w.size;
+	size_t all = r->w.len + len + opt_len(r);
+	if (all <= r->w.size) {
+		return true;
+	}
+	if (r->ede == EDE_NONE || !r->query->has_opt || all - EDNS_EDE_LEN > r->w.size) {
+		return false;
+	}
+	r->ede = EDE_NONE;
+	return true;
 }
 
 void response_begin(struct response *r, const struct query *query, struct writer *out, size_t limit)
@@ -55,6 +61,7 @@ void response_begin(struct response *r, const struct query *query, struct writer
 	r->rcode = RCODE_NOERROR;
 	r->ancount = 0;
 	r->nscount = 0;
+	r->options = (struct span){0};
 	r->ede = EDE_NONE;
 	(void)writer_room(&r->w, HEADER_LEN);
 	writer_octets(&r->w, query->question.data, query->question.len);
@@ -101,21 +108,12 @@ void response_soa(struct response *r, unsigned owner_labels, uint32_t ttl, uint3
 
 static void opt_write(struct response *r)
 {
-	uint8_t *p = writer_room(&r->w, opt_len(r));
-	if (!p) {
-		return;
-	}
-	uint32_t upper = (uint32_t)(r->rcode >> 4) << 24;
-	p[0] = 0;
-	octets_put_u16(p + 1, TYPE_OPT);
-	octets_put_u16(p + 3, UDP_LEN_OURS);
-	octets_put_u32(p + 5, upper | (r->query->edns_do ? EDNS_DO : 0));
-	octets_put_u16(p + 9, (uint16_t)(opt_len(r) - OPT_LEN));
+	size_t at = edns_begin(&r->w, UDP_LEN_OURS, r->rcode, r->query->edns_do);
+	writer_octets(&r->w, r->options.data, r->options.len);
 	if (r->ede != EDE_NONE) {
-		octets_put_u16(p + 11, OPTION_EDE);
-		octets_put_u16(p + 13, 2);
-		octets_put_u16(p + 15, (uint16_t)r->ede);
+		edns_put_ede(&r->w, (uint16_t)r->ede, (struct span){0});
 	}
+	edns_end(&r->w, at);
 }
 
 size_t response_end(struct response *r)
@@ -137,9 +135,16 @@ size_t response_end(struct response *r)
 size_t response_error(
 	const struct query *query, struct writer *out, size_t limit, uint16_t rcode, enum ede ede)
 {
+	return response_error_with(query, (struct span){0}, out, limit, rcode, ede);
+}
+
+size_t response_error_with(const struct query *query, struct span options, struct writer *out,
+	size_t limit, uint16_t rcode, enum ede ede)
+{
 	struct response r;
 	response_begin(&r, query, out, limit);
 	r.rcode = rcode;
+	response_options(&r, options);
 	response_ede(&r, ede);
 	return response_end(&r);
 }

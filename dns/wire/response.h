@@ -10,8 +10,10 @@
 enum ede { /* extended DNS errors, RFC 8914 §4 */
 	EDE_NONE = -1,
 	EDE_STALE_ANSWER = 3,
+	EDE_CACHED_ERROR = 13,
 	EDE_NOT_READY = 14,
 	EDE_BLOCKED = 15,
+	EDE_STALE_NXDOMAIN = 19,
 	EDE_NO_REACHABLE_AUTHORITY = 22,
 	EDE_NETWORK_ERROR = 23
 };
@@ -21,6 +23,7 @@ struct response {
 	struct writer w;    /* as far as it is written; `size` octets may be sent, OPT included */
 	struct writer *out; /* where it goes; grows at response_end */
 	const struct query *query; /* borrowed until response_end */
+	struct span options;       /* of OPT; borrowed until response_end */
 	uint16_t flags;
 	uint16_t rcode;
 	uint16_t ancount;
@@ -38,7 +41,21 @@ struct response {
 void response_begin(
 	struct response *r, const struct query *query, struct writer *out, size_t limit);
 
-/** Set an extended error (RFC 8914); sent only where the requestor sent OPT. */
+/**
+ * Set what our OPT says: COOKIE, edns-tcp-keepalive. Before the first record.
+ *
+ * @param options  as in struct edns_options, or empty; borrowed until response_end; sent only where
+ *                 the requestor sent OPT
+ */
+static inline void response_options(struct response *r, struct span options)
+{
+	r->options = options;
+}
+
+/**
+ * Set an extended error; sent only where the requestor sent OPT, and left out where it would cost a
+ * record (RFC 8914 §3).
+ */
 static inline void response_ede(struct response *r, enum ede code)
 {
 	r->ede = code;
@@ -80,3 +97,11 @@ size_t response_end(struct response *r);
  */
 size_t response_error(
 	const struct query *query, struct writer *out, size_t limit, uint16_t rcode, enum ede ede);
+
+/**
+ * The same, with options of our own: 512 octets have room for them with every question.
+ *
+ * @param options  as response_options takes them
+ */
+size_t response_error_with(const struct query *query, struct span options, struct writer *out,
+	size_t limit, uint16_t rcode, enum ede ede);
