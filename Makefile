@@ -124,7 +124,7 @@ $(BUILD)/asan/fuzz_%: $(BUILD)/asan/fuzz/fuzz_%.o $(BUILD)/asan/fuzz/main.o $(BU
 	$(CC_asan) $(LDFLAGS_asan) -o $@ $^ $(LIBS) -lldns
 
 # The benchmark's own programs: the limit, and the load.
-$(BUILD)/bench/%: $(BUILD)/gcc/tests/bench/%.o $(patsubst %,$(BUILD)/gcc/tests/bench/%.o,queries measure options)
+$(BUILD)/bench/%: $(BUILD)/gcc/tests/bench/%.o $(patsubst %,$(BUILD)/gcc/tests/bench/%.o,queries measure options datagrams upstream)
 	@mkdir -p $(@D)
 	$(CC_gcc) $(LDFLAGS_gcc) -o $@ $^
 

@@ -3,13 +3,15 @@
  * The load: asks as fast as the server answers, or at a fixed rate, and checks every answer. It has
  * a core of its own and never sleeps: a load that sleeps would make the server pay for waking it.
  * Queries are ready-made and leave in runs of equal length, over UDP with segmentation offload, so
- * that asking costs less than answering. It can also play the upstream of a forwarder, on its own
- * core.
+ * that asking costs less than answering. It can also play the upstreams of a forwarder, on its own
+ * core, and let one of them fall silent.
  */
+#include "tests/bench/datagrams.h"
 #include "tests/bench/fixed.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/options.h"
 #include "tests/bench/queries.h"
+#include "tests/bench/upstream.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 64, DATAGRAM = 1500, STREAM = 128 * 1024, RECEIVE_BUFFER = 8 << 20 };
+enum { STREAM = 128 * 1024, RCODE_SERVFAIL = 2 };
 
 static const uint64_t SECOND = 1000000000;
 
@@ -47,6 +49,18 @@ struct peer {
 
 enum phase { PHASE_WARMUP, PHASE_MEASURE, PHASE_DRAIN };
 
+/* Before an upstream falls silent, while that is felt, and after it is back. Without: all before.
+ */
+enum part_name { PART_BEFORE, PART_DURING, PART_AFTER, PART_COUNT };
+
+struct part {
+	uint64_t answers;
+	uint64_t failed; /* the server said SERVFAIL: only where an upstream falls silent */
+	uint64_t lost;
+	uint64_t slowest_ns;
+	uint64_t asked[UPSTREAMS_MAX]; /* what upstream was asked; by the time, not by the query */
+};
+
 struct load {
 	struct options options;
 	struct queries queries;
@@ -55,7 +69,7 @@ struct load {
 	uint16_t slot_mask; /* the lower bits of an ID: its slot; above: whose turn */
 	uint32_t number;
 	uint32_t next_peer;
-	int upstream;
+	struct upstream upstreams[UPSTREAMS_MAX];
 	uint64_t due_ns; /* of the next query, at a fixed rate */
 	uint64_t started_ns;
 	uint64_t ended_ns;
@@ -66,6 +80,7 @@ struct load {
 	uint64_t idle_ns; /* turns of the loop that found nothing to do */
 	uint64_t mistakes[MISTAKE_COUNT];
 	struct latency latency;
+	struct part parts[PART_COUNT];
 };
 
 static void die(const char *what)
@@ -80,6 +95,33 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
+}
+
+/* ---- parts */
+
+static uint64_t after_start(const struct load *load, double seconds)
+{
+	return load->started_ns + (uint64_t)(seconds * 1e9);
+}
+
+/* Which part of the run a query belongs to that was sent, and ended, at these times. */
+static enum part_name part_of(const struct load *load, uint64_t sent_ns, uint64_t end_ns)
+{
+	const struct options *options = &load->options;
+
+	if (options->silent == 0 || end_ns < after_start(load, options->silent_from)) {
+		return PART_BEFORE;
+	}
+	return sent_ns < after_start(load, options->silent_to) ? PART_DURING : PART_AFTER;
+}
+
+/* @return NULL: it was sent while all warmed up, and counts nowhere */
+static struct part *part_for(struct load *load, const struct slot *slot, uint64_t end_ns)
+{
+	if (load->phase == PHASE_WARMUP || slot->sent_ns < load->started_ns) {
+		return NULL;
+	}
+	return &load->parts[part_of(load, slot->sent_ns, end_ns)];
 }
 
 /* ---- answers */
@@ -121,43 +163,38 @@ static void take_answer(
 	}
 	const struct slot *slot = &peer->slots[index];
 	enum mistake mistake = queries_check(&load->queries, slot->item, slot->number, octets, len);
+	struct part *part = part_for(load, slot, now);
+	uint64_t took_ns = now > slot->sent_ns ? now - slot->sent_ns : 0;
 
+	if (mistake == MISTAKE_RCODE && load->options.silent != 0 &&
+		(octets[3] & 15) == RCODE_SERVFAIL) {
+		if (part != NULL) {
+			part->failed++;
+		}
+		free_slot(peer, index);
+		return;
+	}
 	if (mistake != MISTAKE_NONE) {
 		report_mistake(load, mistake, octets, len);
 	}
 	if (load->phase == PHASE_MEASURE) {
-		latency_add(&load->latency, now > slot->sent_ns ? now - slot->sent_ns : 0);
+		latency_add(&load->latency, took_ns);
+	}
+	if (part != NULL) {
+		part->answers++;
+		part->slowest_ns = took_ns > part->slowest_ns ? took_ns : part->slowest_ns;
 	}
 	free_slot(peer, index);
 }
 
-static uint8_t datagrams[BATCH][DATAGRAM];
-static struct iovec datagram_iov[BATCH];
-static struct sockaddr_in datagram_peers[BATCH];
-static struct mmsghdr datagram_headers[BATCH];
-
-/* @param named  whether the senders' addresses are wanted */
-static int receive_datagrams(int fd, bool named)
-{
-	for (size_t i = 0; i < BATCH; i++) {
-		datagram_iov[i] = (struct iovec){datagrams[i], DATAGRAM - FIXED_GROWTH};
-		datagram_headers[i].msg_hdr = (struct msghdr){
-			.msg_iov = &datagram_iov[i],
-			.msg_iovlen = 1,
-			.msg_name = named ? &datagram_peers[i] : NULL,
-			.msg_namelen = named ? sizeof(datagram_peers[i]) : 0,
-		};
-	}
-	return recvmmsg(fd, datagram_headers, BATCH, MSG_DONTWAIT, NULL);
-}
-
 static bool read_datagrams(struct load *load, struct peer *peer)
 {
-	int count = receive_datagrams(peer->fd, false);
+	static struct datagrams batch;
+	int count = datagrams_receive(&batch, peer->fd, 0, false);
 	uint64_t now = count > 0 ? now_ns() : 0;
 
 	for (int i = 0; i < count; i++) {
-		take_answer(load, peer, datagrams[i], datagram_headers[i].msg_len, now);
+		take_answer(load, peer, batch.octets[i], batch.headers[i].msg_len, now);
 	}
 	return count > 0;
 }
@@ -189,22 +226,6 @@ static bool read_stream(struct load *load, struct peer *peer)
 	memmove(peer->octets, peer->octets + at, peer->len - at);
 	peer->len -= at;
 	return true;
-}
-
-/* Play the upstream: answer what the forwarder asks. */
-static bool serve_upstream(int fd)
-{
-	int count = receive_datagrams(fd, true);
-
-	for (int i = 0; i < count; i++) {
-		datagram_iov[i].iov_len = fixed_answer(datagrams[i], datagram_headers[i].msg_len);
-	}
-	for (int sent = 0; sent < count;) {
-		int n = sendmmsg(fd, datagram_headers + sent, (unsigned)(count - sent), 0);
-
-		sent += n > 0 ? n : 1;
-	}
-	return count > 0;
 }
 
 /* ---- queries */
@@ -288,12 +309,18 @@ static uint32_t ask(struct load *load, struct peer *peer, uint32_t most, uint64_
 	return count;
 }
 
+/* Whether all were asked that were to be asked. */
+static bool is_complete(const struct load *load)
+{
+	return load->options.queries != 0 && load->number >= load->options.queries;
+}
+
 static bool fill_window(struct load *load, struct peer *peer)
 {
 	uint32_t run = load->options.run;
 	bool asked = false;
 
-	while (peer->free_count >= run) {
+	while (peer->free_count >= run && !is_complete(load)) {
 		ask(load, peer, run, now_ns());
 		asked = true;
 	}
@@ -307,7 +334,7 @@ static bool send_due(struct load *load, uint64_t now)
 	uint32_t full = 0;
 	bool asked = false;
 
-	while (load->due_ns <= now && full < load->options.sockets) {
+	while (load->due_ns <= now && full < load->options.sockets && !is_complete(load)) {
 		struct peer *peer = &load->peers[load->next_peer++ % load->options.sockets];
 
 		if (peer->free_count == 0) {
@@ -324,8 +351,19 @@ static bool send_due(struct load *load, uint64_t now)
 	return asked;
 }
 
+static void lose(struct load *load, struct peer *peer, uint16_t index, uint64_t now)
+{
+	struct part *part = part_for(load, &peer->slots[index], now);
+
+	if (part != NULL) {
+		part->lost++;
+	}
+	load->lost++;
+	free_slot(peer, index);
+}
+
 /* Give up queries that were sent before `before`. @return how many still wait */
-static uint64_t give_up(struct load *load, uint64_t before)
+static uint64_t give_up(struct load *load, uint64_t before, uint64_t now)
 {
 	uint64_t waiting = 0;
 
@@ -337,8 +375,7 @@ static uint64_t give_up(struct load *load, uint64_t before)
 				continue;
 			}
 			if (peer->slots[j].sent_ns < before) {
-				free_slot(peer, (uint16_t)j);
-				load->lost++;
+				lose(load, peer, (uint16_t)j, now);
 			} else {
 				waiting++;
 			}
@@ -349,9 +386,28 @@ static uint64_t give_up(struct load *load, uint64_t before)
 
 /* ---- the run */
 
+static bool serve_upstreams(struct load *load, uint64_t now)
+{
+	enum part_name part = part_of(load, now, now);
+	bool busy = false;
+
+	for (uint32_t i = 0; i < load->options.upstream_count; i++) {
+		struct upstream *upstream = &load->upstreams[i];
+		uint64_t asked = upstream->asked;
+
+		upstream->silent = load->phase == PHASE_MEASURE && part == PART_DURING &&
+				   load->options.silent == i + 1;
+		busy |= upstream_serve(upstream);
+		if (load->phase == PHASE_MEASURE) {
+			load->parts[part].asked[i] += upstream->asked - asked;
+		}
+	}
+	return busy;
+}
+
 static bool turn(struct load *load, uint64_t now)
 {
-	bool busy = load->upstream >= 0 && serve_upstream(load->upstream);
+	bool busy = serve_upstreams(load, now);
 
 	for (uint32_t i = 0; i < load->options.sockets; i++) {
 		struct peer *peer = &load->peers[i];
@@ -385,15 +441,16 @@ static void run(struct load *load)
 	const struct options *options = &load->options;
 	uint64_t timeout_ns = (uint64_t)(options->timeout * 1e9);
 	uint64_t now = now_ns();
-	uint64_t measure_ns = now + (uint64_t)(options->warmup * 1e9);
-	uint64_t drain_ns = measure_ns + (uint64_t)(options->seconds * 1e9);
+	uint64_t measure_ns = options->queries != 0 ? now : now + (uint64_t)(options->warmup * 1e9);
+	uint64_t drain_ns = options->queries != 0 ? UINT64_MAX
+						  : measure_ns + (uint64_t)(options->seconds * 1e9);
 	uint64_t sweep_ns = now + timeout_ns;
 
 	load->due_ns = now;
 	for (;;) {
 		if (load->phase == PHASE_WARMUP && now >= measure_ns) {
 			enter(load, PHASE_MEASURE, now);
-		} else if (load->phase == PHASE_MEASURE && now >= drain_ns) {
+		} else if (load->phase == PHASE_MEASURE && (now >= drain_ns || is_complete(load))) {
 			enter(load, PHASE_DRAIN, now);
 		}
 		bool busy = turn(load, now);
@@ -405,47 +462,64 @@ static void run(struct load *load)
 		now = after;
 		if (now >= sweep_ns || (load->phase == PHASE_DRAIN && !busy)) {
 			sweep_ns = now + timeout_ns / 8;
-			if (give_up(load, now - timeout_ns) == 0 && load->phase == PHASE_DRAIN) {
+			if (give_up(load, now - timeout_ns, now) == 0 &&
+				load->phase == PHASE_DRAIN) {
 				return;
 			}
 		}
 	}
 }
 
+static void report_parts(const struct load *load)
+{
+	static const char *const names[PART_COUNT] = {"before", "during", "after"};
+
+	printf(", \"parts\": {");
+	for (size_t i = 0; i < PART_COUNT; i++) {
+		const struct part *part = &load->parts[i];
+
+		printf("%s\"%s\": {\"answers\": %" PRIu64 ", \"failed\": %" PRIu64,
+			i == 0 ? "" : ", ", names[i], part->answers, part->failed);
+		printf(", \"lost\": %" PRIu64 ", \"slowest_ms\": %.3f", part->lost,
+			(double)part->slowest_ns / 1e6);
+		printf(", \"asked\": [%" PRIu64 ", %" PRIu64 "]}", part->asked[0], part->asked[1]);
+	}
+	printf("}");
+}
+
 static int report(const struct load *load)
 {
+	const struct latency *latency = &load->latency;
+	double answers = (double)latency->count;
 	double seconds = (double)(load->ended_ns - load->started_ns) / 1e9;
+	uint64_t asked = 0;
 	uint64_t wrong = 0;
 
 	for (size_t i = 0; i < MISTAKE_COUNT; i++) {
 		wrong += load->mistakes[i];
 	}
+	for (size_t i = 0; i < PART_COUNT; i++) {
+		asked += load->parts[i].asked[0] + load->parts[i].asked[1];
+	}
 	printf("{\"seconds\": %.3f, \"answers\": %" PRIu64 ", \"qps\": %.0f", seconds,
-		load->latency.count, (double)load->latency.count / seconds);
-	printf(", \"lost\": %" PRIu64 ", \"late\": %" PRIu64 ", \"wrong\": %" PRIu64, load->lost,
-		load->late, wrong);
+		latency->count, answers / seconds);
+	printf(", \"lost\": %" PRIu64 ", \"late\": %" PRIu64 ", \"wrong\": %" PRIu64
+	       ", \"upstream\": %" PRIu64,
+		load->lost, load->late, wrong, asked);
 	printf(", \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f",
-		latency_percentile_us(&load->latency, 0.5),
-		latency_percentile_us(&load->latency, 0.99),
-		latency_percentile_us(&load->latency, 0.999));
-	printf(", \"server_cpu_us\": %.3f, \"server_busy\": %.3f, \"load_idle\": %.3f}\n",
-		load->latency.count == 0 ? 0
-					 : (double)load->cpu_ns / 1e3 / (double)load->latency.count,
+		latency_percentile_us(latency, 0.5), latency_percentile_us(latency, 0.99),
+		latency_percentile_us(latency, 0.999));
+	printf(", \"server_cpu_us\": %.3f, \"server_busy\": %.3f, \"load_idle\": %.3f",
+		latency->count == 0 ? 0 : (double)load->cpu_ns / 1e3 / answers,
 		(double)load->cpu_ns / 1e9 / seconds, (double)load->idle_ns / 1e9 / seconds);
-	return wrong == 0 && load->latency.count > 0 ? 0 : 1;
+	if (load->options.silent != 0) {
+		report_parts(load);
+	}
+	printf("}\n");
+	return wrong == 0 && latency->count > 0 ? 0 : 1;
 }
 
 /* ---- the set-up */
-
-static void widen(int fd)
-{
-	int size = RECEIVE_BUFFER;
-
-	/* Forced where we may; else as far as the system allows. */
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0) {
-		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	}
-}
 
 static void open_peer(struct load *load, struct peer *peer)
 {
@@ -461,7 +535,7 @@ static void open_peer(struct load *load, struct peer *peer)
 		setsockopt(peer->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 		peer->octets = malloc(STREAM);
 	} else {
-		widen(peer->fd);
+		datagrams_widen(peer->fd);
 	}
 	peer->slots = calloc(options->window, sizeof(*peer->slots));
 	peer->free = calloc(options->window, sizeof(*peer->free));
@@ -474,30 +548,15 @@ static void open_peer(struct load *load, struct peer *peer)
 	}
 }
 
-static int open_upstream(uint16_t port)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-		.sin_port = htons(port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-	if (fd < 0 || bind(fd, (const struct sockaddr *)&address, sizeof(address)) != 0) {
-		die("load: upstream");
-	}
-	widen(fd);
-	return fd;
-}
-
 int main(int argc, char **argv)
 {
-	static struct load load = {.upstream = -1,
-		.options = {.server.sin_family = AF_INET,
-			.sockets = 4,
-			.window = 32,
-			.run = 16,
-			.seconds = 2,
-			.warmup = 0.3,
-			.timeout = 1}};
+	static struct load load = {.options = {.server.sin_family = AF_INET,
+					   .sockets = 4,
+					   .window = 32,
+					   .run = 16,
+					   .seconds = 2,
+					   .warmup = 0.3,
+					   .timeout = 1}};
 
 	options_read(&load.options, argc, argv);
 	while (load.slot_mask + 1U < load.options.window) {
@@ -508,8 +567,8 @@ int main(int argc, char **argv)
 		    load.options.run)) {
 		return 2;
 	}
-	if (load.options.upstream != 0) {
-		load.upstream = open_upstream((uint16_t)load.options.upstream);
+	for (uint32_t i = 0; i < load.options.upstream_count; i++) {
+		upstream_open(&load.upstreams[i], (uint16_t)load.options.upstreams[i]);
 	}
 	for (uint32_t i = 0; i < load.options.sockets; i++) {
 		open_peer(&load, &load.peers[i]);

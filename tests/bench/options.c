@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One table says what each flag sets; --pid, which may come more than once, stands beside it.
+ * One table says what each flag sets; those that may come more than once stand beside it.
  */
 #include "tests/bench/options.h"
 
@@ -27,11 +27,14 @@ static const struct flag {
 	{"--sockets", NUMBER, offsetof(struct options, sockets)},
 	{"--window", NUMBER, offsetof(struct options, window)},
 	{"--run", NUMBER, offsetof(struct options, run)},
+	{"--queries", NUMBER, offsetof(struct options, queries)},
 	{"--rate", REAL, offsetof(struct options, rate)},
 	{"--seconds", REAL, offsetof(struct options, seconds)},
 	{"--warmup", REAL, offsetof(struct options, warmup)},
 	{"--timeout", REAL, offsetof(struct options, timeout)},
-	{"--upstream", NUMBER, offsetof(struct options, upstream)},
+	{"--silent", NUMBER, offsetof(struct options, silent)},
+	{"--silent-from", REAL, offsetof(struct options, silent_from)},
+	{"--silent-to", REAL, offsetof(struct options, silent_to)},
 };
 
 static _Noreturn void usage(void)
@@ -40,7 +43,7 @@ static _Noreturn void usage(void)
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
 		fprintf(stderr, flags[i].kind == SWITCH ? " [%s]" : " %s VALUE", flags[i].name);
 	}
-	fprintf(stderr, " [--pid PID]...\n");
+	fprintf(stderr, " [--upstream PORT]... [--pid PID]...\n");
 	exit(2);
 }
 
@@ -76,6 +79,22 @@ static bool is_switch(const char *name)
 	return false;
 }
 
+/* @return whether it is the name of a list, which has room */
+static bool add_to_list(struct options *options, const char *name, const char *value)
+{
+	long number = strtol(value, NULL, 10);
+
+	if (strcmp(name, "--pid") == 0 && options->pid_count < PIDS_MAX) {
+		options->pids[options->pid_count++] = (pid_t)number;
+		return true;
+	}
+	if (strcmp(name, "--upstream") == 0 && options->upstream_count < UPSTREAMS_MAX) {
+		options->upstreams[options->upstream_count++] = (uint32_t)number;
+		return true;
+	}
+	return false;
+}
+
 void options_read(struct options *options, int argc, char **argv)
 {
 	for (int i = 1; i < argc; i++) {
@@ -83,10 +102,10 @@ void options_read(struct options *options, int argc, char **argv)
 			set_option(options, argv[i], NULL);
 		} else if (i + 1 == argc) {
 			usage();
-		} else if (strcmp(argv[i], "--pid") == 0 && options->pid_count < PIDS_MAX) {
-			options->pids[options->pid_count++] = (pid_t)strtol(argv[++i], NULL, 10);
 		} else {
-			set_option(options, argv[i], argv[i + 1]);
+			if (!add_to_list(options, argv[i], argv[i + 1])) {
+				set_option(options, argv[i], argv[i + 1]);
+			}
 			i++;
 		}
 	}
@@ -95,7 +114,8 @@ void options_read(struct options *options, int argc, char **argv)
 		inet_pton(AF_INET, options->address, &options->server.sin_addr) != 1 ||
 		options->sockets == 0 || options->sockets > PEERS_MAX || options->window == 0 ||
 		options->window > WINDOW_MAX || options->run == 0 ||
-		options->run > QUERIES_RUN_MAX || options->run > options->window) {
+		options->run > QUERIES_RUN_MAX || options->run > options->window ||
+		options->silent > options->upstream_count) {
 		usage();
 	}
 }

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { PEERS_MAX = 1024, WINDOW_MAX = 4096, PIDS_MAX = 64 };
+enum { PEERS_MAX = 1024, WINDOW_MAX = 4096, PIDS_MAX = 64, UPSTREAMS_MAX = 2 };
 
 struct options {
 	struct sockaddr_in server;
@@ -20,13 +20,18 @@ struct options {
 	uint32_t fixed;    /* every answer is the fixed one */
 	uint32_t separate; /* do not leave it to the kernel to cut runs apart */
 	uint32_t sockets;
-	uint32_t window; /* queries in flight on each socket */
-	uint32_t run;    /* queries sent at once */
-	double rate;     /* queries a second; 0: as many as the windows allow */
+	uint32_t window;  /* queries in flight on each socket */
+	uint32_t run;     /* queries sent at once */
+	uint32_t queries; /* how many are asked in all, without a warm-up; 0: as time allows */
+	double rate;      /* queries a second; 0: as many as the windows allow */
 	double seconds;
 	double warmup;
 	double timeout;
-	uint32_t upstream; /* the port on which what is forwarded is answered; 0: none */
+	uint32_t silent;    /* the upstream, 1 or 2, that falls silent in between; 0: none */
+	double silent_from; /* seconds since the warm-up */
+	double silent_to;
+	uint32_t upstream_count;
+	uint32_t upstreams[UPSTREAMS_MAX]; /* ports on which what is forwarded is answered */
 	uint32_t pid_count;
 	pid_t pids[PIDS_MAX]; /* of the server, whose CPU time is read */
 };
