@@ -123,14 +123,14 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/fuzz/fuzz_%.o $(BUILD)/fuzz/libkuma-dns.a
 $(BUILD)/asan/fuzz_%: $(BUILD)/asan/fuzz/fuzz_%.o $(BUILD)/asan/fuzz/main.o $(BUILD)/asan/libkuma-dns.a
 	$(CC_asan) $(LDFLAGS_asan) -o $@ $^ $(LIBS) -lldns
 
-# The benchmark's own programs: the limit, and the load.
+# The benchmark's own programs: the limits, and the load.
 $(BUILD)/bench/%: $(BUILD)/gcc/tests/bench/%.o $(patsubst %,$(BUILD)/gcc/tests/bench/%.o,queries measure options datagrams upstream)
 	@mkdir -p $(@D)
 	$(CC_gcc) $(LDFLAGS_gcc) -o $@ $^
 
 bench bench-quick:
 	tests/packages build bench
-	$(MAKE) --no-print-directory $(BUILD)/kuma-dns $(BUILD)/bench/echo $(BUILD)/bench/load
+	$(MAKE) --no-print-directory $(BUILD)/kuma-dns $(patsubst %,$(BUILD)/bench/%,echo forwarder load)
 	$(PYTHON) tests/bench/bench --build $(BUILD) $(if $(filter bench-quick,$@),--quick)
 
 # Seams are link-time: WRAP_<module> holds the --wrap flags of tests/test_<module>.c.
