@@ -4,7 +4,7 @@
 #   make run      the main job, in a network namespace of its own
 #   make check    build with gcc and clang, run every test
 #   make fuzz     run each fuzz target for FUZZ_SECONDS
-#   make bench    compare with the echo limit and with peers
+#   make bench    compare with the limits of a server and a forwarder, and with peers
 #   make coverage lines that the unit tests reach
 #   make install  to $(DESTDIR)$(PREFIX)
 #

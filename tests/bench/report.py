@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is printed in the end."""
+
+import statistics
+
+import failover
+import memory
+from rounds import NAMES, WORKLOADS
+from summary import BUSY
+
+
+def print_table(title, head, lines):
+    print(f"\n{title}")
+    widths = [max(len(str(row[i])) for row in [head, *lines]) for i in range(len(head))]
+    for row in [head, *lines]:
+        cells = [str(cell).ljust(width) if i == 0 else str(cell).rjust(width)
+                 for i, (cell, width) in enumerate(zip(row, widths))]  # fmt: skip
+        print("  " + "  ".join(cells))
+
+
+def number(value, form="{:.2f}"):
+    return "–" if value is None else form.format(value)
+
+
+def print_workload(name, lines):
+    workload = WORKLOADS[name]
+    compared = "of local" if name == "cached" else f"of {workload.reference}"
+    cached = ["from cache"] if name == "cached" else []
+    head = ["", "queries/s", compared, "spread", "CPU µs", compared, "busy", *cached]
+    head += ["p50 µs", "p99 µs", "p99.9 µs", "lost"]
+    rows = [
+        [
+            server, f"{line['qps']:,.0f}", number(line["ratio"]), f"{line['spread']:.0%}",
+            f"{line['server_cpu_us']:.2f}", number(line["cpu_ratio"]), f"{line['server_busy']:.0%}",
+            *([f"{line['from_cache']:.0%}"] if cached and server != workload.reference else ["–"] * len(cached)),
+            f"{line['p50_us']:.0f}", f"{line['p99_us']:.0f}", f"{line['p999_us']:.0f}", line["lost"],
+        ]
+        for server, line in lines.items()
+    ]  # fmt: skip
+    print_table(workload.title, head, rows)
+    disturbed = ", ".join(f"{server} {line['disturbed']}" for server, line in lines.items() if line["disturbed"])
+    if disturbed:
+        print(f"  rounds in which a server got less than {BUSY:.0%} of its core: {disturbed}")
+        print("  (not counted in its ratios; where none is left, those of the CPU times of all rounds are)")
+
+
+def print_start_up(start_up, memory_kb):
+    rows = []
+    for name, times in start_up.items():
+        memory_mb = statistics.median(memory_kb[name]) / 1024 if name in memory_kb else None
+        ready = statistics.median(times["ready_ms"]) if "ready_ms" in times else None
+        first = statistics.median(times["first_answer_ms"])
+        rows.append([name, number(memory_mb, "{:.1f}"), number(first, "{:.1f}"), number(ready, "{:.1f}")])
+    if rows:
+        print_table(f"with {NAMES:,} names", ["", "memory MB (PSS, after load)", "first answer ms", "/ready ms"], rows)
+
+
+def print_failover(lines, quick):
+    before, during, after = failover.seconds(quick)
+    rows = [
+        [
+            line["server"], "first" if line["silent"] == 1 else "second", line["rounds"],
+            *(f"{line[f'{part}_ms']:.1f}" for part in failover.PARTS), f"{line['added_ms']:.1f}",
+            line["queries"], line["lost"], line["failed"],
+        ]
+        for line in lines
+    ]  # fmt: skip
+    if rows:
+        title = f"one of two servers is silent for {during:g} s, {failover.RATE:,} queries a second, none asked twice; "
+        title += f"the slowest answer in the {before:g} s before, meanwhile, and in the {after:g} s after"
+        head = ["", "silent", "rounds", *(f"{part} ms" for part in failover.PARTS), "added ms"]
+        print_table(title, [*head, "queries", "lost", "failed"], rows)
+
+
+def print_memory(result):
+    row = [result["server"]]
+    row += [f"{result[key] / 1024:.2f}" for key in ("cache_kb", "before_kb", "peak_kb", "after_kb")]
+    row += [f"{memory.growth_kb(result) / 1024:.2f}", f"{result['load']['qps']:,.0f}"]
+    head = ["", "cache MiB", "PSS before", "at most", "after", "growth", "queries/s"]
+    print_table(f"{result['names']:,} different names, forwarded", head, [row])
+
+
+def print_all(result):
+    for workload, lines in result["summary"].items():
+        if lines:
+            print_workload(workload, lines)
+    print_start_up(result["start_up"], result["memory_kb"])
+    print_failover(failover.summarize(result["failover"]), result["settings"]["quick"])
+    if result["memory"]:
+        print_memory(result["memory"])
+    if result["dnsperf_qps"]:
+        rows = [[name, number(qps, "{:,.0f}")] for name, qps in result["dnsperf_qps"].items()]
+        print_table("local answers, saturated, as dnsperf counts them (it needs more CPU than a fast server)",
+                    ["", "queries/s"], rows)  # fmt: skip
+    verdicts = {True: "met", False: "MISSED", None: ""}
+    rows = [[text, found, verdicts[met]] for text, found, met in result["targets"]]
+    if rows:
+        print_table("targets", ["", "found", ""], rows)
+    if result["failures"]:
+        print_table("not measured, because of a failure", [""], [[text] for text in result["failures"]])
