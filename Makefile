@@ -22,7 +22,7 @@ SRCS  := $(filter-out dns/main.c,$(wildcard conf/*.c dns/*/*.c redirect/*.c))
 TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 FUZZ  := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
 # The tests of modules with threads run under ThreadSanitizer too.
-THREADED := test_worker
+THREADED := test_worker test_pages
 
 PACKAGES      := libcares libevent_core libevent_extra libmnl jansson yaml-0.1
 # c-ares and libmnl first came without .pc files in some releases; Debian 12 has all of these.
@@ -134,16 +134,19 @@ bench bench-quick:
 	$(PYTHON) tests/bench/bench --build $(BUILD) $(if $(filter bench-quick,$@),--quick)
 
 # Seams are link-time: WRAP_<module> holds the --wrap flags of tests/test_<module>.c.
+WRAP_alarms := -Wl,--wrap=calloc
 WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=malloc,--wrap=calloc
-WRAP_forward := -Wl,--wrap=clock_gettime
+WRAP_forward := -Wl,--wrap=clock_gettime,--wrap=event_add,--wrap=event_free
+WRAP_asking := $(WRAP_forward)
 WRAP_upstream := -Wl,--wrap=clock_gettime
-WRAP_worker := -Wl,--wrap=forward_open,--wrap=forward_query,--wrap=forward_close
+WRAP_worker := -Wl,--wrap=forward_open,--wrap=forward_query,--wrap=forward_set_routes,--wrap=forward_close,--wrap=forward_refresh,--wrap=forward_order,--wrap=forward_report
 WRAP_log := -Wl,--wrap=clock_gettime
 WRAP_mesh := -Wl,--wrap=log_line
 WRAP_follower := -Wl,--wrap=inotify_init1
 WRAP_file := -Wl,--wrap=inotify_init1
 WRAP_watch := -Wl,--wrap=inotify_init1,--wrap=log_line
+WRAP_routes := -Wl,--wrap=log_line,--wrap=calloc
 
 install: $(BUILD)/kuma-dns
 	install -D -m 755 $(BUILD)/kuma-dns $(DESTDIR)$(PREFIX)/sbin/kuma-dns

@@ -3,9 +3,11 @@
 
 #include "dns/resolve/cache.h"
 
-enum { TYPE_MX = 15, TYPE_TXT = 16, TYPE_DNAME = 39, TYPE_RRSIG = 46, TYPE_NSEC = 47 };
+enum { TYPE_MX = 15, TYPE_DNAME = 39, TYPE_RRSIG = 46, TYPE_NSEC = 47, TYPE_NSEC3 = 50 };
 
 static const uint8_t address[] = {192, 0, 2, 1};
+/* The client subnet 192.0.2.0/24 as an option; its eighth octet is the scope. */
+static const uint8_t subnet24[] = {0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2};
 static const struct cache_settings usual = {
 	.size = CACHE_SIZE_MIN,
 	.seed = 0x6b756d61,
@@ -128,6 +130,7 @@ static bool put_for(struct cache *cache, const struct message *m, struct asking 
 	struct relayed r;
 	struct dname name;
 	query_of(&q, &query, &asking);
+	q.edns.subnet = asking.subnet;
 	asker_init(&a, &q, UINT16_MAX, NULL);
 	assert_int_equal(relayed_read(&r, message_span(m), &a), 0);
 	struct cache_key key = cache_key_asker(&name, &a, asking.subnet);
@@ -274,7 +277,6 @@ static void ad_is_only_for_who_sets_ad_or_do(void **state)
 static void type_do_cd_and_subnet_are_part_of_the_key(void **state)
 {
 	struct asking asked = {.name = "example.com", .type = TYPE_A};
-	static const uint8_t subnet[] = {0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2};
 	put_a(*state, "example.com", 300, 0);
 	assert_int_equal(get(*state, asked).result, CACHE_HIT);
 	struct asking other = asked;
@@ -287,9 +289,70 @@ static void type_do_cd_and_subnet_are_part_of_the_key(void **state)
 	other.flags = FLAG_RD | FLAG_CD;
 	assert_int_equal(get(*state, other).result, CACHE_MISS);
 	other = asked;
-	other.subnet = (struct span){subnet, sizeof(subnet)};
+	other.subnet = (struct span){subnet24, sizeof(subnet24)};
 	assert_int_equal(get(*state, other).result, CACHE_MISS);
 	assert_int_equal(result_of(*state, "example.org", 0), CACHE_MISS);
+}
+
+/* RFC 7871 §7.2.1: with the scope that the server chose, 0 where it said nothing. */
+static void subnet_goes_back_with_the_servers_scope(void **state)
+{
+	static const struct {
+		const char *rdata;
+		uint8_t scope;
+	} rows[] = {
+		{"\0\10\0\7\0\1\30\20\300\0\2", 16},
+		{"\0\10\0\7\0\1\30\40\300\0\2", 32},
+		{"\0\12\0\7\0\1\30\20\300\0\2", 0}, /* another option */
+		{"\0\10\0\7\0\1\30\41\300\0\2", 0}, /* malformed */
+		{NULL, 0},
+	};
+	struct asking asking = {.name = "example.com", .type = TYPE_A, .opt = &plain_opt};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct message m;
+		struct opt opt = {.size = 1232, .rdata = rows[i].rdata};
+		opt.rdata_len = rows[i].rdata ? sizeof(subnet24) : 0;
+		asking.subnet = (struct span){subnet24, sizeof(subnet24)};
+		begin(&m, "example.com", TYPE_A, 0);
+		add_a(&m, NULL, 300);
+		message_opt(&m, opt);
+		assert_true(put_for(*state, &m, asking));
+		struct got got = get(*state, asking);
+		uint8_t expected[sizeof(subnet24)];
+		memcpy(expected, subnet24, sizeof(expected));
+		expected[7] = rows[i].scope;
+		assert_int_equal(got.len, HEADER_LEN + 17 + 16 + OPT_LEN + sizeof(expected));
+		assert_memory_equal(
+			got.octets + got.len - sizeof(expected), expected, sizeof(expected));
+		assert_int_equal(got.octets[got.len - sizeof(expected) - 1], sizeof(expected));
+		asking.subnet = (struct span){0};
+		assert_int_equal(get(*state, asking).result, CACHE_MISS);
+	}
+}
+
+/* RFC 7871 §7.3 */
+static void answer_for_another_subnet_is_refused(void **state)
+{
+	static const char other[] = "\0\10\0\7\0\1\30\20\300\0\3";
+	struct asking asking = {.name = "example.com", .type = TYPE_A, .opt = &plain_opt};
+	struct message m;
+	struct message query;
+	struct query q;
+	struct asker a;
+	struct relayed r;
+	begin(&m, "example.com", TYPE_A, 0);
+	add_a(&m, NULL, 300);
+	message_opt(&m, (struct opt){.size = 1232, .rdata = other, .rdata_len = sizeof(subnet24)});
+	query_of(&q, &query, &asking);
+	q.edns.subnet = (struct span){(const uint8_t *)other, sizeof(subnet24)};
+	asker_init(&a, &q, UINT16_MAX, NULL);
+	assert_int_equal(relayed_read(&r, message_span(&m), &a), 0);
+	struct cache_key key = cache_key_query(&q, (struct span){subnet24, sizeof(subnet24)});
+	assert_false(cache_put(*state, &key, &r, start));
+	key.subnet = q.edns.subnet;
+	assert_true(cache_put(*state, &key, &r, start));
+	assert_true(put(*state, &m)); /* not asked for: not looked at */
+	assert_int_equal(get(*state, asking).len, HEADER_LEN + 17 + 16 + OPT_LEN);
 }
 
 /* RFC 2181 §9 */
@@ -316,7 +379,8 @@ static void what_is_too_large_is_cut_to_whole_records_with_tc(void **state)
 	assert_int_equal(got.len, 12 + 17 + 60 * 16 + OPT_LEN);
 }
 
-/* A response of ours and one that is relayed are the same octets. */
+/* A response of ours and one that is relayed are the same octets; but we are no authority (RFC 1035
+ * §4.1.1). */
 static void hit_equals_the_relayed_response(void **state)
 {
 	struct message m;
@@ -339,7 +403,28 @@ static void hit_equals_the_relayed_response(void **state)
 	size_t len = relay_response(&r, &a, &out);
 	struct got got = get(*state, asking);
 	assert_int_equal(got.len, len);
+	octets[2] &= (uint8_t) ~(FLAG_AA >> 8);
 	assert_memory_equal(got.octets, octets, len);
+}
+
+/* RFC 8914 §3: the first code, without its text, to who sent OPT. */
+static void extended_error_of_upstream_is_kept(void **state)
+{
+	static const struct opt opt = {
+		.size = 1232, .rdata = "\0\17\0\4\0\17ad\0\17\0\2\0\4", .rdata_len = 14};
+	struct asking asking = {.name = "none.example.com", .type = TYPE_A, .opt = &plain_opt};
+	struct message m;
+	begin_negative(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	message_opt(&m, opt);
+	assert_true(put(*state, &m));
+	struct got got = get(*state, asking);
+	assert_memory_equal(got.octets + got.len - 8, "\0\6\0\17\0\2\0\17", 8);
+	assert_int_equal(got.found.ede, EDE_BLOCKED);
+	asking.name = "a.none.example.com";
+	got = get(*state, asking);
+	assert_memory_equal(got.octets + got.len - 2, "\0\0", 2);
+	assert_int_equal(got.found.ede, EDE_NONE);
+	assert_int_equal(result_of(*state, "none.example.com", 0), CACHE_HIT);
 }
 
 static void query_with_a_signature_is_a_miss(void **state)
@@ -620,6 +705,48 @@ static void what_must_not_be_remembered_is_refused(void **state)
 	assert_int_equal(cache_figures(*state).entries, 0);
 }
 
+static void build_large(struct message *m)
+{
+	static const char text[1800];
+	begin(m, "example.com", TYPE_A, 0);
+	add_a(m, NULL, 300);
+	message_record(m, 2, NULL, TYPE_TXT, 300, text, sizeof(text));
+}
+
+static void build_nodata_without_soa(struct message *m)
+{
+	begin(m, "example.com", TYPE_A, 0);
+}
+
+/* RFC 8767 §4: it has refreshed what was known, even if it is not kept. */
+static void answer_that_is_not_kept_ends_the_old_one(void **state)
+{
+	static const struct {
+		void (*build)(struct message *);
+		bool ends;
+	} rows[] = {
+		{build_ttl_zero, true},
+		{build_large, true},
+		{build_no_soa, true},
+		{build_nodata_without_soa, true},
+		{build_servfail, false},
+		{build_truncated, false},
+		{build_referral, false},
+		{build_foreign_answer, false},
+		{build_alias_that_ends, false},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct message m;
+		put_a(*state, "example.com", 300, 0);
+		fail_a(*state, "example.com", 0, 5000);
+		rows[i].build(&m);
+		assert_false(put(*state, &m));
+		assert_int_equal(
+			result_of(*state, "example.com", 0), rows[i].ends ? CACHE_MISS : CACHE_HIT);
+		assert_int_equal(cache_flush(*state, NULL, false), rows[i].ends ? 0 : 2);
+	}
+}
+
 /* Never anything whose question does not match: also where the caller did not look. */
 static void response_to_another_question_is_refused(void **state)
 {
@@ -768,6 +895,119 @@ static void pointer_into_the_header_keeps_from_covering(void **state)
 	assert_int_equal(result_of(*state, "a.none.example.com", 0), CACHE_MISS);
 }
 
+/* Where a pointer leads to octets that are no name that we know, nobody can tell what it would mean
+ * behind a longer question. */
+static void pointer_into_other_data_keeps_from_covering(void **state)
+{
+	struct message m;
+	begin(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	add_soa(&m, HEADER_LEN + 5, 900, 20);
+	/* The lower half of the SOA's MINIMUM is \0\24; its upper half is a root. */
+	writer_u16(&m.w, (uint16_t)(0xc000 | (m.w.len - 4)));
+	writer_octets(&m.w, "\0\57\0\1\0\0\1\0\0\1\0", 11);
+	message_count(&m, 2);
+	assert_true(put(*state, &m));
+	assert_int_equal(result_of(*state, "none.example.com", 0), CACHE_HIT);
+	assert_int_equal(result_of(*state, "a.none.example.com", 0), CACHE_MISS);
+}
+
+/* RFC 3597 §4 lets receivers expand them; RFC 4034 §4.1.1 forbids senders to write them. */
+static void covering_moves_pointers_in_proofs(void **state)
+{
+	static const char sig[] = "\0\57\10\2\0\0\1\54\0\0\0\0\0\0\0\0\0\0\300\21";
+	struct message m;
+	begin_negative(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	message_record(&m, 2, "nond.example.com", TYPE_NSEC, 300, "\1z\300\21\0\1\100", 7);
+	message_record(&m, 2, "nond.example.com", TYPE_RRSIG, 300, sig, sizeof(sig));
+	assert_true(put(*state, &m));
+	struct got got = get(*state, (struct asking){.name = "a.none.example.com", .type = TYPE_A});
+	assert_int_equal(got.result, CACHE_HIT);
+	assert_memory_equal(got.octets + got.len - 3, "\300\23", 3);
+	const uint8_t *next = memmem(got.octets, got.len, "\1z\300\23\0\1\100", 7);
+	assert_non_null(next);
+}
+
+static void build_rrsig_short(struct message *m)
+{
+	begin_negative(m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	message_record(m, 2, "example.com", TYPE_RRSIG, 300, "\0\57", 2);
+	message_record(m, 2, "example.com", TYPE_NSEC, 300, "\0\0\1\100", 4);
+}
+
+static void build_rrsig_without_signer(struct message *m)
+{
+	static const char sig[] = "\0\57\10\2\0\0\1\54\0\0\0\0\0\0\0\0\0\0\300";
+	begin_negative(m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	message_record(m, 2, "example.com", TYPE_RRSIG, 300, sig, sizeof(sig) - 1);
+	message_record(m, 2, NULL, TYPE_NSEC3, 300, "", 0);
+}
+
+static void build_other_authority(struct message *m)
+{
+	begin_negative(m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	message_record(m, 2, "example.com", TYPE_NS, 300, "\2ns\0", 4);
+}
+
+static void build_additional(struct message *m)
+{
+	begin_negative(m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	message_record(m, 3, "example.com", TYPE_A, 300, address, sizeof(address));
+}
+
+/* The name has an SOA: what filters names answers so. */
+static void build_soa_of_the_name(struct message *m)
+{
+	begin(m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	add_soa(m, HEADER_LEN, 900, 20);
+}
+
+/* An empty non-terminal, denied. */
+static void build_nsec_below(struct message *m)
+{
+	begin_negative(m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	message_record(m, 2, "a.none.example.com", TYPE_NSEC, 300, "\0\0\1\100", 4);
+}
+
+static void build_many_labels(struct message *m)
+{
+	begin_negative(m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	for (int i = 0; i < 45; i++) {
+		message_record(m, 2, "a.b.c", TYPE_NSEC, 300, "\0\0\1\100", 4);
+	}
+}
+
+static void build_many_pointers(struct message *m)
+{
+	begin_negative(m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	for (int i = 0; i < 40; i++) {
+		writer_octets(&m->w, "\300\21\0\57\0\1\0\0\1\0\0\4\0\0\1\100", 16);
+		message_count(m, 2);
+	}
+}
+
+static void odd_nxdomain_is_remembered_but_covers_nothing(void **state)
+{
+	static void (*const rows[])(struct message *) = {
+		build_rrsig_short,
+		build_rrsig_without_signer,
+		build_other_authority,
+		build_additional,
+		build_soa_of_the_name,
+		build_nsec_below,
+		build_many_labels,
+		build_many_pointers,
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct message m;
+		rows[i](&m);
+		assert_true(put(*state, &m));
+		assert_int_equal(result_of(*state, "none.example.com", 0), CACHE_HIT);
+		if (result_of(*state, "a.none.example.com", 0) != CACHE_MISS) {
+			fail_msg("row %zu covers", i);
+		}
+	}
+}
+
 static void covering_keeps_the_key_apart(void **state)
 {
 	struct message m;
@@ -818,6 +1058,129 @@ static void what_exists_is_found_under_a_name_that_does_not(void **state)
 	assert_int_equal(result_of(*state, "b.none.example.com", 0), CACHE_HIT);
 	put_a(*state, "a.none.example.com", 300, 1000); /* it still exists: so does what is above */
 	assert_int_equal(result_of(*state, "b.none.example.com", 1000), CACHE_MISS);
+}
+
+/* RFC 8020 §4: some servers deny what has names below it; who uses these must not suffer. */
+static void name_that_had_an_answer_is_not_covered(void **state)
+{
+	struct message m;
+	struct dname name = name_of("a.none.example.com");
+	struct cache_key key = {.name = dname_span(&name), .qtype = TYPE_A, .qclass = CLASS_IN};
+	put_a(*state, "a.none.example.com", 5, 0);
+	begin_negative(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	assert_true(put_at(*state, &m, 4999));
+	assert_int_equal(result_of(*state, "b.none.example.com", 5000), CACHE_HIT);
+	assert_int_equal(result_of(*state, "a.none.example.com", 5000), CACHE_STALE);
+	assert_false(cache_has(*state, &key, start + 5000));
+	assert_true(put_at(*state, &m, 5000)); /* denied anew, when there was no answer */
+	assert_int_equal(result_of(*state, "a.none.example.com", 5000), CACHE_HIT);
+	assert_true(cache_has(*state, &key, start + 5000));
+}
+
+/* RFC 2308 §2.1: the name asked is an alias, so it exists, and all above it. */
+static void alias_ends_the_nxdomain_above_it(void **state)
+{
+	struct message m;
+	begin_negative(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	assert_true(put(*state, &m));
+	begin(&m, "www.none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	add_name(&m, 1, NULL, TYPE_CNAME, 300, "gone.example.com");
+	add_soa(&m, HEADER_LEN + 9, 900, 20);
+	assert_true(put(*state, &m));
+	assert_int_equal(result_of(*state, "b.none.example.com", 0), CACHE_MISS);
+}
+
+/* An answer to one with DO says as much to one without. */
+static void what_exists_ends_nxdomain_of_all_kinds(void **state)
+{
+	struct asking asking = {.name = "none.example.com", .type = TYPE_AAAA, .opt = &do_opt};
+	struct message m;
+	begin_negative(&m, "none.example.com", TYPE_AAAA, RCODE_NXDOMAIN);
+	assert_true(put_for(*state, &m, asking));
+	asking.flags = FLAG_RD | FLAG_CD;
+	assert_true(put_for(*state, &m, asking));
+	asking.name = "a.none.example.com";
+	assert_int_equal(get(*state, asking).result, CACHE_HIT);
+	put_a(*state, "a.none.example.com", 300, 0);
+	assert_int_equal(get(*state, asking).result, CACHE_MISS);
+	assert_int_equal(cache_figures(*state).entries, 1);
+}
+
+static void distrust_forgets_nxdomain_of_the_name_and_above(void **state)
+{
+	static const char *const names[] = {
+		"b.a.example.com", "a.example.com", "x.a.example.com", "c.b.a.example.com"};
+	struct dname name = name_of("b.a.example.com");
+	struct cache_key key = {.name = dname_span(&name), .qclass = CLASS_CH};
+	for (size_t i = 0; i < 4; i++) {
+		struct message m;
+		begin_negative(&m, names[i], TYPE_A, RCODE_NXDOMAIN);
+		assert_true(put(*state, &m));
+	}
+	put_a(*state, "example.com", 300, 0);
+	cache_distrust(*state, &key);
+	assert_int_equal(cache_figures(*state).entries, 5);
+	key.qclass = CLASS_IN;
+	cache_distrust(*state, &key);
+	assert_true(cache_check(*state));
+	assert_int_equal(cache_figures(*state).entries, 3);
+	assert_int_equal(result_of(*state, "b.a.example.com", 0), CACHE_MISS);
+	assert_int_equal(result_of(*state, "a.example.com", 0), CACHE_MISS);
+	assert_int_equal(result_of(*state, "x.a.example.com", 0), CACHE_HIT);
+	assert_int_equal(result_of(*state, "d.c.b.a.example.com", 0), CACHE_HIT);
+	assert_int_equal(result_of(*state, "example.com", 0), CACHE_HIT);
+	name = name_of(".");
+	key.name = dname_span(&name);
+	cache_distrust(*state, &key);
+	assert_int_equal(cache_figures(*state).entries, 3);
+}
+
+/* Who serves a zone of its own knows more than who denied a name above it. */
+static void nxdomain_of_others_denies_nothing_in_a_zone(void **state)
+{
+	struct message m;
+	struct dname name = name_of("a.none.example.com");
+	struct cache_key key = {.name = dname_span(&name), .qtype = TYPE_A, .qclass = CLASS_IN};
+	begin_negative(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	assert_true(put(*state, &m));
+	for (key.zone_labels = 0; key.zone_labels < 6; key.zone_labels++) {
+		assert_int_equal(cache_has(*state, &key, start), key.zone_labels <= 3);
+	}
+	assert_false(cache_distrust(*state, &key)); /* nor is it a lie */
+	key.zone_labels = 3;
+	assert_true(cache_distrust(*state, &key));
+	assert_false(cache_distrust(*state, &key));
+}
+
+/* Of one name, so that looking for it never takes long. */
+static void nxdomain_of_many_types_is_remembered_for_few(void **state)
+{
+	struct message m;
+	for (uint16_t type = 1; type <= 40; type++) {
+		begin_negative(&m, "none.example.com", type, RCODE_NXDOMAIN);
+		assert_true(put(*state, &m));
+	}
+	assert_int_equal(cache_figures(*state).entries, 8);
+	struct asking asking = {.name = "none.example.com", .type = 1};
+	assert_true(get(*state, asking).found.covered);
+	asking.type = 40;
+	assert_false(get(*state, asking).found.covered);
+}
+
+/* RFC 7871 §7.4 leaves it open whom a negative answer is for: nobody else gets it. */
+static void nxdomain_for_a_subnet_covers_nothing(void **state)
+{
+	struct message m;
+	struct asking asking = {.name = "none.example.com", .type = TYPE_A};
+	begin_negative(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	asking.subnet = (struct span){subnet24, sizeof(subnet24)};
+	assert_true(put_for(*state, &m, asking));
+	assert_int_equal(get(*state, asking).result, CACHE_HIT);
+	assert_int_equal(result_of(*state, "none.example.com", 0), CACHE_MISS);
+	assert_true(put(*state, &m));
+	asking.name = "a.none.example.com";
+	assert_int_equal(get(*state, asking).result, CACHE_MISS);
+	assert_int_equal(result_of(*state, "a.none.example.com", 0), CACHE_HIT);
 }
 
 static void covering_can_be_switched_off(void **state)
@@ -890,6 +1253,19 @@ static void stale_answer_says_so_to_who_sent_opt(void **state)
 	assert_int_equal(got.found.rcode, RCODE_NXDOMAIN);
 }
 
+static void stale_answer_has_no_ad(void **state)
+{
+	struct message m;
+	struct asking asking = {.name = "example.com", .type = TYPE_A, .flags = FLAG_AD};
+	begin(&m, "example.com", TYPE_A, FLAG_AD);
+	add_a(&m, NULL, 300);
+	assert_true(put(*state, &m));
+	assert_true(octets_u16(get(*state, asking).octets + 2) & FLAG_AD);
+	asking.at = 400000;
+	asking.stale = true;
+	assert_false(octets_u16(get(*state, asking).octets + 2) & FLAG_AD);
+}
+
 /* RFC 8914 §3: it must not be what makes a response too large. */
 static void extended_error_does_not_cost_the_answer(void **state)
 {
@@ -950,9 +1326,18 @@ static void stale_answer_comes_at_once_after_a_failure(void **state)
 	assert_int_equal(result_of(*state, "example.com", 15000), CACHE_STALE);
 }
 
+/* … and that for as long as a failure may be remembered: nobody waits for it. */
+static void failure_beside_an_old_answer_lasts_longest(void **state)
+{
+	put_a(*state, "example.com", 10, 0);
+	fail_a(*state, "example.com", 10000, 11000);
+	assert_int_equal(result_of(*state, "example.com", 14999), CACHE_HIT);
+	assert_int_equal(result_of(*state, "example.com", 15000), CACHE_STALE);
+}
+
 /* Prefetch. */
 
-static void hot_entry_wants_to_be_fetched_again_once(void **state)
+static void hot_entry_wants_to_be_fetched_again(void **state)
 {
 	struct asking asking = {.name = "example.com", .type = TYPE_A, .at = 90001};
 	put_a(*state, "example.com", 100, 0);
@@ -965,6 +1350,27 @@ static void hot_entry_wants_to_be_fetched_again_once(void **state)
 	put_a(*state, "example.com", 100, 90500);
 	asking.at = 189000;
 	assert_false(get(*state, asking).found.prefetch);
+	assert_true(get(*state, asking).found.prefetch);
+	assert_int_equal(cache_figures(*state).prefetches, 2);
+}
+
+/* Once a second; and not while it is known that servers fail. */
+static void hot_entry_that_was_not_fetched_is_tried_again(void **state)
+{
+	struct asking asking = {.name = "example.com", .type = TYPE_A, .at = 92000};
+	put_a(*state, "example.com", 100, 0);
+	assert_false(get(*state, asking).found.prefetch);
+	assert_true(get(*state, asking).found.prefetch);
+	asking.at = 92999;
+	assert_false(get(*state, asking).found.prefetch);
+	asking.at = 93000;
+	assert_true(get(*state, asking).found.prefetch);
+	fail_a(*state, "example.com", 93500, 98500);
+	asking.at = 98499;
+	struct got got = get(*state, asking);
+	assert_int_equal(got.result, CACHE_HIT);
+	assert_false(got.found.prefetch || got.found.stale);
+	asking.at = 98500;
 	assert_true(get(*state, asking).found.prefetch);
 }
 
@@ -991,15 +1397,58 @@ static void flush_forgets_a_name_or_all_below_or_all(void **state)
 	assert_int_equal(cache_figures(*state).octets, 0);
 }
 
+static void flush_forgets_what_covers_the_name(void **state)
+{
+	struct dname name = name_of("b.none.example.com");
+	for (int below = 0; below < 2; below++) {
+		struct message m;
+		begin_negative(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+		assert_true(put(*state, &m));
+		put_a(*state, "example.com", 300, 0);
+		assert_int_equal(cache_flush(*state, &name, below != 0), 1);
+		assert_int_equal(result_of(*state, "b.none.example.com", 0), CACHE_MISS);
+		assert_int_equal(result_of(*state, "example.com", 0), CACHE_HIT);
+	}
+}
+
+static bool has(const struct cache *cache, const char *text, uint16_t type, int64_t at)
+{
+	struct dname name = name_of(text);
+	struct cache_key key = {.name = dname_span(&name), .qtype = type, .qclass = CLASS_IN};
+	return cache_has(cache, &key, start + at);
+}
+
+static void has_looks_for_answer_failure_and_cut(void **state)
+{
+	struct message m;
+	put_a(*state, "example.com", 10, 0);
+	fail_a(*state, "www.example.com", 0, 5000);
+	begin_negative(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+	assert_true(put(*state, &m));
+	struct cache_figures before = cache_figures(*state);
+	assert_true(has(*state, "example.com", TYPE_A, 9999));
+	assert_false(has(*state, "example.com", TYPE_A, 10000)); /* stale */
+	assert_false(has(*state, "example.com", TYPE_AAAA, 0));
+	assert_true(has(*state, "www.example.com", TYPE_A, 4999));
+	assert_false(has(*state, "www.example.com", TYPE_A, 5000));
+	assert_true(has(*state, "a.none.example.com", TYPE_AAAA, 19999));
+	assert_false(has(*state, "a.none.example.com", TYPE_AAAA, 20000));
+	assert_false(has(*state, ".", TYPE_NS, 0));
+	struct cache_figures after = cache_figures(*state);
+	assert_memory_equal(&before, &after, sizeof(before));
+}
+
 static void find_tells_of_all_entries_of_a_name(void **state)
 {
-	static const uint8_t subnet[] = {0, 8, 0, 7, 0, 1, 24, 0, 192, 0, 2};
 	struct cache_entry found[4];
 	struct message m;
 	struct dname name = name_of("none.example.com");
 	struct asking asking = {.name = "none.example.com", .type = TYPE_AAAA, .opt = &do_opt};
-	asking.subnet = (struct span){subnet, sizeof(subnet)};
+	asking.subnet = (struct span){subnet24, sizeof(subnet24)};
 	begin_negative(&m, "none.example.com", TYPE_AAAA, RCODE_NXDOMAIN);
+	message_opt(&m, (struct opt){.size = 1232,
+				.rdata = "\0\10\0\7\0\1\30\20\300\0\2",
+				.rdata_len = sizeof(subnet24)});
 	assert_true(put_for(*state, &m, asking));
 	(void)get(*state, asking);
 	fail_a(*state, "none.example.com", 0, 3000);
@@ -1011,8 +1460,9 @@ static void find_tells_of_all_entries_of_a_name(void **state)
 	assert_int_equal(found[0].ttl, 20);
 	assert_int_equal(found[0].left_ms, 19000);
 	assert_int_equal(found[0].hits, 1);
-	assert_int_equal(found[0].subnet_len, sizeof(subnet));
-	assert_memory_equal(found[0].subnet, subnet, sizeof(subnet));
+	assert_int_equal(found[0].subnet_len, sizeof(subnet24));
+	assert_memory_equal(found[0].subnet, subnet24, sizeof(subnet24));
+	assert_int_equal(found[0].scope, 16);
 	assert_true(found[1].failure);
 	assert_int_equal(found[1].left_ms, 2000);
 	assert_int_equal(found[0].size + found[1].size, cache_figures(*state).octets);
@@ -1122,6 +1572,146 @@ static void hot_entries_stay_while_names_pass_by(void **state)
 	assert_true(kept > 19000);
 }
 
+/* A scan, or random names below a zone: nobody asks for the hot ones meanwhile. */
+static void hot_entries_survive_a_flood_of_names_asked_once(void **state)
+{
+	enum { HOT = 60, FLOOD = 50000 };
+	for (unsigned i = 0; i < 2000; i++) {
+		assert_true(put_number(*state, 1000 + i, 0));
+	}
+	for (unsigned i = 0; i < HOT; i++) {
+		assert_true(put_number(*state, i, 0));
+		for (unsigned turn = 0; turn < 3; turn++) {
+			assert_true(has_number(*state, i));
+		}
+	}
+	for (unsigned i = 0; i < FLOOD; i++) {
+		assert_true(put_number(*state, 10000 + i, 0));
+	}
+	for (unsigned i = 0; i < HOT; i++) {
+		assert_true(has_number(*state, i));
+	}
+	assert_true(cache_check(*state));
+}
+
+/* A response as large as TCP allows, in a cache of the usual size. */
+struct large {
+	uint8_t octets[UINT16_MAX];
+	struct writer w;
+};
+
+static void large_begin(struct large *l, const char *name, uint16_t type, unsigned flags)
+{
+	struct message m;
+	begin(&m, name, type, flags);
+	l->w = (struct writer){.data = l->octets, .size = sizeof(l->octets)};
+	writer_octets(&l->w, m.octets, m.w.len);
+}
+
+static void large_add(struct large *l, unsigned section, const char *head, size_t rdata_len)
+{
+	static const uint8_t zero[UINT16_MAX];
+	uint8_t *count = l->octets + 4 + (size_t)section * 2;
+	octets_put_u16(count, (uint16_t)(octets_u16(count) + 1));
+	writer_octets(&l->w, head, 10);
+	writer_u16(&l->w, (uint16_t)rdata_len);
+	writer_octets(&l->w, zero, rdata_len);
+	assert_false(l->w.fault);
+}
+
+static struct cache *large_put(const struct large *l, struct asking asking)
+{
+	struct cache_settings settings = usual;
+	settings.size = CACHE_SIZE;
+	struct cache *cache = cache_new(&settings);
+	struct message m;
+	struct query q;
+	struct asker a;
+	struct relayed r;
+	query_of(&q, &m, &asking);
+	asker_init(&a, &q, UINT16_MAX, NULL);
+	assert_int_equal(relayed_read(&r, (struct span){l->octets, l->w.len}, &a), 0);
+	struct cache_key key = cache_key_query(&q, (struct span){0});
+	assert_true(cache_put(cache, &key, &r, start));
+	assert_true(cache_check(cache));
+	return cache;
+}
+
+static void largest_response_comes_out_whole(void **state)
+{
+	(void)state;
+	static struct large in;
+	static uint8_t octets[UINT16_MAX + 512];
+	struct asking asking = {.name = "example.com", .type = TYPE_TXT};
+	large_begin(&in, "example.com", TYPE_TXT, 0);
+	while (in.w.len < 65000) {
+		large_add(&in, 1, "\300\14\0\20\0\1\0\0\1\54", 9);
+	}
+	large_add(&in, 1, "\300\14\0\20\0\1\0\0\1\54", UINT16_MAX - in.w.len - 12);
+	assert_int_equal(in.w.len, UINT16_MAX);
+	struct cache *cache = large_put(&in, asking);
+	for (int with_opt = 0; with_opt < 2; with_opt++) {
+		struct message m;
+		struct query q;
+		struct cache_found found;
+		asking.opt = with_opt ? &plain_opt : NULL;
+		query_of(&q, &m, &asking);
+		struct cache_ask ask = {.key = cache_key_query(&q, (struct span){0}),
+			.query = &q,
+			.limit = UINT16_MAX};
+		struct writer out = {.data = octets, .size = sizeof(octets)};
+		assert_int_equal(cache_get(cache, &ask, start, &out, &found), CACHE_HIT);
+		if (with_opt) { /* one record too many */
+			assert_true(octets_u16(octets + 2) & FLAG_TC);
+			assert_int_equal(octets_u16(octets + 6), octets_u16(in.octets + 6) - 1);
+		} else {
+			assert_int_equal(out.len, in.w.len);
+			assert_memory_equal(octets, in.octets, out.len);
+		}
+	}
+	cache_free(cache);
+}
+
+/* RFC 1035 §4.1.4: no pointer reaches farther than 16,383 octets; NSEC3 is opaque enough to try. */
+static void nxdomain_whose_pointers_would_not_reach_covers_nothing(void **state)
+{
+	(void)state;
+	static struct large in;
+	static const size_t lens[] = {16000, 17000};
+	for (size_t i = 0; i < 2; i++) {
+		struct message m;
+		large_begin(&in, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+		begin_negative(&m, "none.example.com", TYPE_A, RCODE_NXDOMAIN);
+		writer_octets(&in.w, m.octets + in.w.len, m.w.len - in.w.len);
+		octets_put_u16(in.octets + 8, 1);
+		large_add(&in, 2, "\300\21\0\62\0\1\0\0\1\54", lens[i]);
+		struct cache *cache =
+			large_put(&in, (struct asking){.name = "none.example.com", .type = TYPE_A});
+		assert_int_equal(
+			result_of(cache, "a.none.example.com", 0), i == 0 ? CACHE_HIT : CACHE_MISS);
+		cache_free(cache);
+	}
+}
+
+/* What is forgotten holds its room until the queue comes round; that must not last. */
+static void room_is_there_after_a_flush(void **state)
+{
+	enum { COUNT = 200 };
+	unsigned kept = 0;
+	for (unsigned i = 0; i < 3000; i++) {
+		assert_true(put_number(*state, i, 0));
+	}
+	(void)cache_flush(*state, NULL, false);
+	for (unsigned i = 0; i < COUNT; i++) {
+		assert_true(put_number(*state, 5000 + i, 0));
+	}
+	for (unsigned i = 0; i < COUNT; i++) {
+		kept += has_number(*state, 5000 + i) ? 1 : 0;
+	}
+	assert_int_equal(kept, COUNT);
+	assert_true(cache_check(*state));
+}
+
 /* S3-FIFO's ghosts: who comes back soon is no newcomer. */
 static void entry_that_comes_back_soon_stays(void **state)
 {
@@ -1216,6 +1806,44 @@ static void hit_ratio_is_near_the_ideal_after_a_million_queries(void **state)
 	assert_true(hits > ideal * 0.9);
 }
 
+/* All that can be done to a cache, in any order: it stays sound, and never gives but what was last
+ * put. */
+static void any_order_of_operations_keeps_it_sound(void **state)
+{
+	enum { NAMES = 300, STEPS = 60000 };
+	unsigned records[NAMES] = {0}; /* of the answer that may be there */
+	uint64_t seed = 2463534242;
+	for (unsigned step = 0; step < STEPS; step++) {
+		unsigned number = (unsigned)(next_random(&seed) * NAMES);
+		double what = next_random(&seed);
+		char text[64];
+		name_number(text, number);
+		struct dname name = name_of(text);
+		struct cache_key key = {
+			.name = dname_span(&name), .qtype = TYPE_A, .qclass = CLASS_IN};
+		if (what < 0.5) {
+			assert_true(put_number(*state, number, step));
+			records[number] = 1 + (number * 7 + step) % 12;
+		} else if (what < 0.6) {
+			cache_put_failure(*state, &key, EDE_NONE, start, start + 1000);
+		} else if (what < 0.605) {
+			(void)cache_flush(*state, &name, false);
+			records[number] = 0;
+		} else if (what < 0.61) {
+			struct message m;
+			begin_negative(&m, text, TYPE_AAAA, RCODE_NXDOMAIN);
+			assert_true(put_at(*state, &m, 0));
+		} else if (what < 0.62) {
+			cache_distrust(*state, &key);
+		}
+		struct got got = get(*state, (struct asking){.name = text, .type = TYPE_A});
+		if (got.result == CACHE_HIT && !got.found.covered) {
+			assert_int_equal(octets_u16(got.octets + 6), records[number]);
+		}
+		assert_true(step % 100 != 0 || cache_check(*state));
+	}
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1224,13 +1852,17 @@ int main(void)
 		TEST(opt_is_ours_and_carries_our_options),
 		TEST(ad_is_only_for_who_sets_ad_or_do),
 		TEST(type_do_cd_and_subnet_are_part_of_the_key),
+		TEST(subnet_goes_back_with_the_servers_scope),
+		TEST(answer_for_another_subnet_is_refused),
 		TEST(what_is_too_large_is_cut_to_whole_records_with_tc),
 		TEST(hit_equals_the_relayed_response),
+		TEST(extended_error_of_upstream_is_kept),
 		TEST(query_with_a_signature_is_a_miss),
 		TEST(ttls_are_capped_and_counted_down),
 		TEST(lowest_ttl_counts_for_all),
 		TEST(negative_ttl_is_the_lowest_of_soa_minimum_and_limit),
 		TEST(what_must_not_be_remembered_is_refused),
+		TEST(answer_that_is_not_kept_ends_the_old_one),
 		TEST(response_to_another_question_is_refused),
 		TEST(chain_with_signatures_and_dname_is_remembered),
 		TEST(records_behind_opt_are_left_out),
@@ -1238,27 +1870,47 @@ int main(void)
 		TEST(nxdomain_covers_other_types_and_all_below),
 		TEST(covering_moves_pointers_behind_the_question),
 		TEST(pointer_into_the_header_keeps_from_covering),
+		TEST(pointer_into_other_data_keeps_from_covering),
+		TEST(covering_moves_pointers_in_proofs),
+		TEST(odd_nxdomain_is_remembered_but_covers_nothing),
 		TEST(covering_keeps_the_key_apart),
 		TEST(nxdomain_behind_an_alias_covers_nothing),
 		TEST(nodata_covers_nothing),
 		TEST(what_exists_is_found_under_a_name_that_does_not),
+		TEST(name_that_had_an_answer_is_not_covered),
+		TEST(alias_ends_the_nxdomain_above_it),
+		TEST(what_exists_ends_nxdomain_of_all_kinds),
+		TEST(distrust_forgets_nxdomain_of_the_name_and_above),
+		TEST(nxdomain_of_others_denies_nothing_in_a_zone),
+		TEST(nxdomain_of_many_types_is_remembered_for_few),
+		TEST(nxdomain_for_a_subnet_covers_nothing),
 		TEST(covering_can_be_switched_off),
 		TEST(covering_gives_the_proof_too),
 		TEST(stale_answer_is_given_only_where_it_may_be),
 		TEST(stale_answer_says_so_to_who_sent_opt),
+		TEST(stale_answer_has_no_ad),
 		TEST(extended_error_does_not_cost_the_answer),
 		TEST(failure_is_remembered_for_five_seconds_at_most),
 		TEST(answer_ends_the_failure),
 		TEST(stale_answer_comes_at_once_after_a_failure),
-		TEST(hot_entry_wants_to_be_fetched_again_once),
+		TEST(failure_beside_an_old_answer_lasts_longest),
+		TEST(hot_entry_wants_to_be_fetched_again),
+		TEST(hot_entry_that_was_not_fetched_is_tried_again),
 		TEST(flush_forgets_a_name_or_all_below_or_all),
+		TEST(flush_forgets_what_covers_the_name),
+		TEST(has_looks_for_answer_failure_and_cut),
 		TEST(find_tells_of_all_entries_of_a_name),
 		TEST(figures_add_up),
 		TEST(entries_never_outgrow_the_slab),
 		TEST(entry_too_large_for_the_slab_is_refused),
 		TEST(hot_entries_stay_while_names_pass_by),
+		TEST(hot_entries_survive_a_flood_of_names_asked_once),
+		TEST(largest_response_comes_out_whole),
+		TEST(nxdomain_whose_pointers_would_not_reach_covers_nothing),
+		TEST(room_is_there_after_a_flush),
 		TEST(entry_that_comes_back_soon_stays),
 		TEST(hit_ratio_is_near_the_ideal_after_a_million_queries),
+		TEST(any_order_of_operations_keeps_it_sound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,6 +98,23 @@ static void name_of_255_octets_is_the_longest(void **state)
 	assert_int_equal(dname_read(&name, &r), -EBADMSG);
 }
 
+/* Thousands of pointers that lead to each other cost as many steps for each record that uses them:
+ * no more than a name has labels are followed. */
+static void long_chain_of_pointers_is_refused(void **state)
+{
+	(void)state;
+	uint8_t octets[1 + 128 * 2] = {0};
+	struct dname name;
+	for (size_t at = 1; at < sizeof(octets); at += 2) {
+		octets_put_u16(octets + at, (uint16_t)(0xc000 | (at == 1 ? 0 : at - 2)));
+	}
+	struct reader r = reader_over((struct span){octets, sizeof(octets)});
+	r.at = 1 + 126 * 2;
+	assert_int_equal(dname_read(&name, &r), 0);
+	assert_int_equal(r.at, 1 + 127 * 2);
+	assert_int_equal(dname_read(&name, &r), -EBADMSG);
+}
+
 static void skip_stops_behind_name_or_pointer(void **state)
 {
 	(void)state;
@@ -248,6 +265,7 @@ int main(void)
 		cmocka_unit_test(pointer_is_followed_and_the_cursor_stands_behind_it),
 		cmocka_unit_test(malformed_names_are_refused),
 		cmocka_unit_test(name_of_255_octets_is_the_longest),
+		cmocka_unit_test(long_chain_of_pointers_is_refused),
 		cmocka_unit_test(skip_stops_behind_name_or_pointer),
 		cmocka_unit_test(text_becomes_a_name),
 		cmocka_unit_test(text_that_is_no_name_is_refused),

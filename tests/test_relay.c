@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-enum { TYPE_TXT = 16, TYPE_MX = 15, TYPE_TSIG = 250 };
+enum { TYPE_MX = 15, TYPE_TSIG = 250 };
 
 static const uint8_t public_address[] = {192, 0, 2, 1};
 

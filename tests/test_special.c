@@ -6,7 +6,7 @@
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 #define ZEROS_30     "0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0"
 
-enum { TYPE_MX = 15, TYPE_TXT = 16, TYPE_DS = 43 };
+enum { TYPE_MX = 15, TYPE_DS = 43 };
 
 static struct special find(const char *text, uint16_t qtype)
 {

@@ -16,6 +16,7 @@
  */
 #pragma once
 
+#include "dns/wire/edns.h"
 #include "dns/wire/relay.h"
 #include "dns/wire/response.h"
 
@@ -31,7 +32,7 @@ enum { /* what struct cache_settings usually holds */
 };
 
 enum {
-	CACHE_SUBNET_MAX = 24,       /* octets of a client subnet option: a whole IPv6 address */
+	CACHE_SUBNET_MAX = EDNS_SUBNET_MAX,
 	CACHE_FAILURE_MAX_MS = 5000, /* RFC 9520 §3.2 asks for 1 s at least */
 	CACHE_STALE_TTL = 30         /* seconds: RFC 8767 §4 */
 };
@@ -51,10 +52,12 @@ struct cache_key {
 	struct span name; /* folded, uncompressed: 1..255 octets, as in struct dname */
 	uint16_t qtype;
 	uint16_t qclass;
-	bool edns_do;       /* RFC 4035 §3.2.1 */
-	bool cd;            /* RFC 4035 §3.2.2 */
-	struct span subnet; /* client subnet as it was asked with, at most CACHE_SUBNET_MAX octets;
-			       usually empty */
+	bool edns_do;        /* RFC 4035 §3.2.1 */
+	bool cd;             /* RFC 4035 §3.2.2 */
+	struct span subnet;  /* client subnet option as it was asked with, code and length included:
+				8..CACHE_SUBNET_MAX octets; usually empty */
+	uint8_t zone_labels; /* of the zone whose servers are asked: an NXDOMAIN for a name above
+				it came from others, and denies nothing in it */
 };
 
 /** A query to the cache. Spans and pointers are borrowed during the call. */
@@ -78,8 +81,8 @@ struct cache_found {
 	uint16_t rcode;
 	bool stale;    /* a CACHE_HIT after its time */
 	bool covered;  /* a CACHE_HIT by the NXDOMAIN of this name or one above it */
-	bool prefetch; /* a CACHE_HIT that is asked for often and ends soon; said once */
-	int ede;       /* enum ede: of CACHE_FAILED, or the one that a stale answer was given */
+	bool prefetch; /* a CACHE_HIT that is asked for often and ends soon; said once a second */
+	int ede;       /* enum ede: of CACHE_FAILED, or what went with a CACHE_HIT */
 };
 
 /** An entry, for operators. */
@@ -92,6 +95,7 @@ struct cache_entry {
 	bool failure;
 	uint8_t subnet_len;
 	uint8_t subnet[CACHE_SUBNET_MAX];
+	uint8_t scope;   /* that the server chose for the subnet, in bits */
 	int64_t left_ms; /* until its time is over; below 0 after it */
 	uint32_t ttl;    /* seconds it had at first */
 	uint32_t hits;   /* since it was last refreshed */
@@ -107,10 +111,11 @@ struct cache_figures {
 	uint64_t misses;     /* queries without one; those with `stale` set do not count */
 	uint64_t covered;    /* NXDOMAIN by RFC 8020 */
 	uint64_t stale;      /* answers after their time */
-	uint64_t failed;     /* CACHE_FAILED */
+	uint64_t failed;     /* CACHE_FAILED; likewise */
 	uint64_t insertions; /* failures included */
 	uint64_t evictions;  /* for want of room */
 	uint64_t refused;    /* responses that may not be remembered */
+	uint64_t prefetches; /* hits with found.prefetch */
 };
 
 /** @return NULL without memory. Pages that are never needed are never touched. */
@@ -119,7 +124,7 @@ struct cache *cache_new(const struct cache_settings *settings);
 /** NULL is a no-op. */
 void cache_free(struct cache *cache);
 
-/** The key of a query that was read without error. Borrows `q`. */
+/** The key of a query that was read without error; of the root's zone. Borrows `q`. */
 struct cache_key cache_key_query(const struct query *q, struct span subnet);
 
 /**
@@ -135,7 +140,11 @@ struct cache_key cache_key_asker(struct dname *name, const struct asker *a, stru
  * As relay_response would have it: ID and spelling are the requestor's; RD and CD too; AD only for
  * a requestor that set AD or DO; OPT is ours, if and only if the requestor sent one; over the
  * limit, whole records of the answer section as far as they fit, and TC. All TTLs of a response are
- * what is left of its lowest one.
+ * what is left of its lowest one; AA is clear (RFC 1035 §4.1.1), and AD, too, after its time. The
+ * first extended error that came with the response goes with it, without its text. A client subnet
+ * goes back with the scope that the server chose (RFC 7871 §7.2.2); NXDOMAIN of another name never
+ * covers for it. Nor does it cover for a name that had an answer within its time when the NXDOMAIN
+ * came.
  *
  * A query with records of its own (TSIG, SIG(0)) is a miss.
  *
@@ -149,12 +158,20 @@ enum cache_result cache_get(struct cache *cache, const struct cache_ask *ask, in
 	struct writer *out, struct cache_found *found);
 
 /**
- * Remember a response, in the place of what was remembered for its key, failures included.
+ * Whether an answer, a failure or an NXDOMAIN that covers the name is there, within its time.
+ * Changes nothing, counts nothing.
+ */
+bool cache_has(const struct cache *cache, const struct cache_key *key, int64_t now_ms);
+
+/**
+ * Remember a response, in the place of what was remembered for its key, failures included. That is
+ * forgotten, too, where the response answers what was asked but may not be remembered.
  *
  * Not remembered are: other RCODEs than NOERROR and NXDOMAIN; TC; another question than the key's;
  * an answer section with records out of the name's chain of aliases, or with that chain out of
- * order; a negative response without the SOA of a zone that holds the name (RFC 2308 §5); a TTL of
- * 0; what would take more than a quarter of the room for newcomers (a fortieth of the slab).
+ * order; a negative response without the SOA of a zone that holds the name (RFC 2308 §5); a client
+ * subnet that is not the key's; a TTL of 0; what would take more than a quarter of the room for
+ * newcomers (a fortieth of the slab).
  *
  * @param key  what was asked; not guessed from the response
  * @param r    as relayed_read left it; borrowed
@@ -167,15 +184,26 @@ bool cache_put(
  * Remember that no server answered (RFC 9520). An answer that is there stays, for `stale`.
  *
  * @param ede       what found.ede shall say
- * @param until_ms  when to ask again; at most CACHE_FAILURE_MAX_MS from now
+ * @param until_ms  when to ask again; at most CACHE_FAILURE_MAX_MS from now, and just that where
+ *                  an old answer is there to be given meanwhile
  */
 void cache_put_failure(struct cache *cache, const struct cache_key *key, enum ede ede,
 	int64_t now_ms, int64_t until_ms);
 
 /**
+ * Believe no longer that the key's name, or one above it in the zone, does not exist: NXDOMAIN that
+ * covers it is forgotten, for all types, DO and CD. cache_put does so itself where it sees that the
+ * name exists.
+ *
+ * @return whether there was one
+ */
+bool cache_distrust(struct cache *cache, const struct cache_key *key);
+
+/**
  * Forget.
  *
- * @param name   whose entries, of all types and classes; NULL: all there are
+ * @param name   whose entries, of all types and classes, and the NXDOMAIN that covers it; NULL: all
+ *               there are
  * @param below  those of names below it, too
  * @return how many were forgotten
  * Cost: a walk over all entries.

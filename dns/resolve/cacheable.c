@@ -16,6 +16,8 @@ enum {
 	TYPE_META = 128, /* 128..254: not types of data (RFC 6895 §3.1) */
 	TYPE_META_END = 254,
 	FLAG_Z = 0x0040,
+	LABELS_MAX = 128, /* of all names of a cut */
+	RRSIG_FIXED = 18, /* octets in front of the signer's name (RFC 4034 §3.1) */
 	POINTER = 0xc0,
 	POINTER_OFFSET = 0x3fff,
 	SOA_NUMBERS_LEN = 5 * 4,
@@ -28,14 +30,16 @@ struct pass {
 	struct span message; /* up to OPT, or the last record */
 	const struct cache_key *key;
 	size_t question_end;
-	bool at_first;        /* `name` is still the name asked */
-	bool answered;        /* `name` has records of the type asked */
-	bool soa;             /* of a zone that holds `name` */
-	uint32_t lowest;      /* TTL of all records */
-	uint32_t minimum;     /* of the SOA */
-	struct dname name;    /* the last name of the chain so far */
-	struct dname before;  /* the alias that led to it, or len 0 */
-	struct dname rewrite; /* the owner of the last DNAME, or len 0 */
+	bool at_first;               /* `name` is still the name asked */
+	bool answered;               /* `name` has records of the type asked */
+	bool soa;                    /* of a zone that holds `name` */
+	uint32_t lowest;             /* TTL of all records */
+	uint32_t minimum;            /* of the SOA */
+	struct dname name;           /* the last name of the chain so far */
+	struct dname before;         /* the alias that led to it, or len 0 */
+	struct dname rewrite;        /* the owner of the last DNAME, or len 0 */
+	unsigned label_count;        /* of a cut */
+	uint16_t labels[LABELS_MAX]; /* where labels and pointers begin, behind the question */
 };
 
 static struct reader reader_at(const struct pass *p, size_t at)
@@ -111,41 +115,89 @@ static bool answer_record(struct pass *p, const struct record *record)
 
 /* What can be given for a name below, too: RFC 8020. */
 
-/* A name that ends with a pointer: remember where it stands. Into the question's name or behind the
- * question, all pointers lead to the same place once the question is longer. */
-static void cut_name(struct pass *p, struct reader *r)
+/* Whether a label or a pointer begins there, in the question's name or in one that was seen. */
+static bool is_label(const struct pass *p, size_t target)
 {
-	struct cacheable *c = p->c;
-	uint8_t octet = reader_u8(r);
-	while (octet != 0 && octet < POINTER) {
-		(void)reader_span(r, octet);
-		octet = reader_u8(r);
+	const struct span *name = &p->key->name;
+	for (size_t at = 0; name->data[at] != 0; at += 1U + name->data[at]) {
+		if (HEADER_LEN + at == target) {
+			return true;
+		}
 	}
-	if (octet == 0 && !r->fault) {
-		return;
+	for (unsigned i = 0; i < p->label_count; i++) {
+		if (p->labels[i] == target) {
+			return true;
+		}
 	}
-	size_t target = (size_t)(octet << 8 | reader_u8(r)) & POINTER_OFFSET;
-	bool into_name = target >= HEADER_LEN && target < p->question_end - 4;
-	if (r->fault || (!into_name && target < p->question_end) ||
-		c->pointer_count == CUT_POINTERS_MAX) {
-		c->cut = false;
-		return;
-	}
-	c->pointers[c->pointer_count++] = (uint16_t)(r->at - 2 - p->question_end);
+	return false;
 }
 
-static void cut_record(struct pass *p, const struct record *record)
+/* The next octet of a name, where a label or a pointer begins; 0 at its end. */
+static uint8_t cut_label(struct pass *p, struct reader *r)
+{
+	uint8_t octet = reader_u8(r);
+	if (octet == 0) {
+		return 0;
+	}
+	if (p->label_count == LABELS_MAX) {
+		r->fault = true;
+		return 0;
+	}
+	p->labels[p->label_count++] = (uint16_t)(r->at - 1);
+	return octet;
+}
+
+/* A name that ends with a pointer: remember where it stands. Where it leads to a name that we know,
+ * it can be made to lead there again once the question is longer. */
+static bool cut_name(struct pass *p, struct reader *r)
+{
+	struct cacheable *c = p->c;
+	uint8_t octet = cut_label(p, r);
+	while (octet != 0 && octet < POINTER) {
+		(void)reader_span(r, octet);
+		octet = cut_label(p, r);
+	}
+	if (octet == 0) {
+		return !r->fault;
+	}
+	size_t target = (size_t)(octet << 8 | reader_u8(r)) & POINTER_OFFSET;
+	if (r->fault || !is_label(p, target) || c->pointer_count == CUT_POINTERS_MAX) {
+		return false;
+	}
+	c->pointers[c->pointer_count++] = (uint16_t)(r->at - 2 - p->question_end);
+	return true;
+}
+
+/* The names in the RDATA of what proves that a name does not exist. */
+static bool cut_rdata(struct pass *p, const struct record *record)
+{
+	struct reader r = reader_at(p, (size_t)(record->rdata.data - p->message.data));
+	r.len = r.at + record->rdata.len;
+	switch (record->type) {
+	case TYPE_SOA:
+		return cut_name(p, &r) && cut_name(p, &r);
+	case TYPE_RRSIG:
+		(void)reader_span(&r, RRSIG_FIXED);
+		return cut_name(p, &r);
+	case TYPE_NSEC:
+		return cut_name(p, &r);
+	default:
+		return record->type == TYPE_NSEC3;
+	}
+}
+
+/* Who owns an SOA, or is proven to be there, exists; so does all above it, whatever the RCODE. */
+static bool cut_owner(const struct pass *p, const struct record *record)
 {
 	struct reader r = reader_at(p, record->at);
-	cut_name(p, &r);
-	if (record->type == TYPE_SOA) {
-		r = reader_at(p, (size_t)(record->rdata.data - p->message.data));
-		cut_name(p, &r);
-		cut_name(p, &r);
-	} else if (record->type != TYPE_RRSIG && record->type != TYPE_NSEC &&
-		   record->type != TYPE_NSEC3) { /* RFC 4034 §3.1.7, §4.1.1: not compressed */
-		p->c->cut = false;
-	}
+	struct dname owner;
+	return dname_read(&owner, &r) == 0 && !dname_is_under(&owner, &p->name);
+}
+
+static bool cut_record(struct pass *p, const struct record *record)
+{
+	struct reader r = reader_at(p, record->at);
+	return cut_name(p, &r) && cut_rdata(p, record) && cut_owner(p, record);
 }
 
 /* Authority section. */
@@ -177,9 +229,7 @@ static bool authority_record(struct pass *p, const struct record *record)
 	if (record->type == TYPE_SOA && !soa_read(p, record)) {
 		return false;
 	}
-	if (p->c->cut) {
-		cut_record(p, record);
-	}
+	p->c->cut = p->c->cut && cut_record(p, record);
 	return true;
 }
 
@@ -218,10 +268,8 @@ static bool question_is(const struct relayed *r, const struct cache_key *key)
 	if (r->question_len != key->name.len + 4) {
 		return false;
 	}
-	for (size_t i = 0; i < key->name.len; i++) {
-		if (octet_folded(question[i]) != key->name.data[i]) {
-			return false;
-		}
+	if (!octets_equal_folded(question, key->name.data, key->name.len)) {
+		return false;
 	}
 	return octets_u16(question + key->name.len) == key->qtype &&
 	       octets_u16(question + key->name.len + 2) == key->qclass;
@@ -231,8 +279,17 @@ static bool kind_is_cacheable(const struct relayed *r, const struct cache_key *k
 {
 	bool meta =
 		key->qtype == TYPE_OPT || (key->qtype >= TYPE_META && key->qtype <= TYPE_META_END);
-	return (r->flags & FLAG_QR) && !(r->flags & FLAG_TC) && !meta &&
+	return (r->flags & FLAG_QR) && !(r->flags & FLAG_TC) && !meta && r->end <= UINT16_MAX &&
 	       (r->rcode == RCODE_NOERROR || r->rcode == RCODE_NXDOMAIN) && question_is(r, key);
+}
+
+/* RFC 7871 §7.3: an answer for another subnet than asked with is somebody else's. */
+static bool options_read(struct cacheable *c, const struct relayed *r, const struct cache_key *key)
+{
+	const struct edns_response *edns = &r->edns;
+	c->ede = edns->ede_count > 0 ? edns->ede[0].code : ENTRY_NO_EDE;
+	c->scope = edns_subnet_scope(edns->subnet);
+	return edns_subnet_answers(key->subnet, edns->subnet);
 }
 
 static uint32_t lower(uint32_t a, uint32_t b)
@@ -240,12 +297,21 @@ static uint32_t lower(uint32_t a, uint32_t b)
 	return a < b ? a : b;
 }
 
-/* How long, in seconds; 0: not at all. */
-static uint32_t lifetime(
-	const struct pass *p, const struct relayed *r, const struct cache_settings *settings)
+/* What is no answer to what was asked: NXDOMAIN with an answer contradicts itself, and without SOA
+ * it may be a referral, or where a chain was broken off (RFC 2308 §2.2). */
+static bool is_answer(const struct pass *p, const struct relayed *r)
 {
-	if (p->answered) { /* NXDOMAIN with an answer contradicts itself */
-		return r->rcode == RCODE_NOERROR ? lower(p->lowest, settings->ttl_max) : 0;
+	if (p->answered) {
+		return r->rcode == RCODE_NOERROR;
+	}
+	return p->soa || r->rcode == RCODE_NXDOMAIN || (r->counts[0] == 0 && r->counts[1] == 0);
+}
+
+/* How long, in seconds; 0: not at all. */
+static uint32_t lifetime(const struct pass *p, const struct cache_settings *settings)
+{
+	if (p->answered) {
+		return lower(p->lowest, settings->ttl_max);
 	}
 	/* RFC 2308 §5: without SOA it is not to be kept; a referral has none either (§2.2). */
 	return p->soa ? lower(lower(p->lowest, p->minimum), settings->negative_ttl_max) : 0;
@@ -254,7 +320,7 @@ static uint32_t lifetime(
 bool cacheable_read(struct cacheable *c, const struct relayed *r, const struct cache_key *key,
 	const struct cache_settings *settings)
 {
-	if (!kind_is_cacheable(r, key)) {
+	if (!kind_is_cacheable(r, key) || !options_read(c, r, key)) {
 		return false;
 	}
 	size_t end = r->opt_at ? r->opt_at : r->end;
@@ -269,14 +335,15 @@ bool cacheable_read(struct cacheable *c, const struct relayed *r, const struct c
 	};
 	p.name.len = (uint8_t)key->name.len;
 	memcpy(p.name.octets, key->name.data, key->name.len);
-	c->flags = (uint16_t)((r->flags & (FLAG_AA | FLAG_RA | FLAG_AD | FLAG_Z)) | r->rcode);
+	c->flags = (uint16_t)((r->flags & (FLAG_RA | FLAG_AD | FLAG_Z)) | r->rcode);
 	c->body = (struct span){r->message.data + p.question_end, end - p.question_end};
 	memset(c->counts, 0, sizeof(c->counts));
 	c->pointer_count = 0;
 	/* RFC 2308 §2.1, RFC 8020 §2: where there are aliases, it is the last one's target that
 	 * does not exist. The root always does. */
-	c->cut = settings->nxdomain_covers && r->rcode == RCODE_NXDOMAIN && r->counts[0] == 0 &&
-		 key->name.len > 1;
+	c->exists = r->rcode == RCODE_NOERROR || r->counts[0] > 0;
+	c->cut = settings->nxdomain_covers && !c->exists && key->name.len > 1 &&
+		 key->subnet.len == 0;
 
 	struct reader cursor = reader_at(&p, p.question_end);
 	for (unsigned section = 0; section < 3; section++) {
@@ -286,6 +353,6 @@ bool cacheable_read(struct cacheable *c, const struct relayed *r, const struct c
 	}
 	c->cut = c->cut && c->counts[2] == 0;
 	c->pointer_count = c->cut ? c->pointer_count : 0;
-	c->ttl = lifetime(&p, r, settings);
-	return c->ttl > 0;
+	c->ttl = lifetime(&p, settings);
+	return is_answer(&p, r);
 }

@@ -42,7 +42,9 @@ void entry_begin(struct entry *e, const struct cache_key *key)
 	e->qclass = key->qclass;
 	e->bits = (uint8_t)((key->edns_do ? BIT_DO : 0) | (key->cd ? BIT_CD : 0));
 	e->hits = 0;
-	e->prefetched = false;
+	e->prefetch_ms = 0;
+	e->scope = 0;
+	e->ede = ENTRY_NO_EDE;
 	e->labels = 0;
 	e->pointer_count = 0;
 	e->body_len = 0;
@@ -75,6 +77,8 @@ void entry_fill(struct entry *e, const struct cacheable *what, int64_t now_ms)
 	e->stored_ms = now_ms;
 	e->life_ms = what->ttl * 1000;
 	e->flags = what->flags;
+	e->scope = what->scope;
+	e->ede = what->ede;
 	e->body_len = (uint16_t)what->body.len;
 	e->pointer_count = what->pointer_count;
 	memcpy(e->counts, what->counts, sizeof(e->counts));
@@ -94,6 +98,7 @@ void entry_describe(struct cache_entry *to, const struct entry *e, int64_t now_m
 		.cd = (e->bits & BIT_CD) != 0,
 		.failure = (e->bits & BIT_FAILURE) != 0,
 		.subnet_len = e->subnet_len,
+		.scope = e->scope,
 		.left_ms = entry_left_ms(e, now_ms),
 		.ttl = e->life_ms / 1000,
 		.hits = e->hits,
@@ -109,7 +114,8 @@ static size_t opt_len(const struct entry_response *o)
 	if (!o->ask->query->has_opt) {
 		return 0;
 	}
-	return OPT_LEN + o->ask->options.len + (o->ede == EDE_NONE ? 0 : EDNS_EDE_LEN);
+	return OPT_LEN + o->ask->options.len + o->ask->key.subnet.len +
+	       (o->ede == EDE_NONE ? 0 : EDNS_EDE_LEN);
 }
 
 static void opt_put(const struct entry_response *o, struct writer *w)
@@ -119,6 +125,7 @@ static void opt_put(const struct entry_response *o, struct writer *w)
 	}
 	size_t at = edns_begin(w, UDP_LEN_OURS, RCODE_NOERROR, o->ask->query->edns_do);
 	writer_octets(w, o->ask->options.data, o->ask->options.len);
+	edns_put_subnet(w, o->ask->key.subnet, o->e->scope);
 	if (o->ede != EDE_NONE) {
 		edns_put_ede(w, (uint16_t)o->ede, (struct span){0});
 	}
@@ -130,7 +137,7 @@ static void header_put(
 {
 	const struct query *q = o->ask->query;
 	unsigned stored = o->e->flags;
-	if (!q->edns_do && !(q->flags & FLAG_AD)) { /* RFC 6840 §5.8 */
+	if (o->stale || (!q->edns_do && !(q->flags & FLAG_AD))) { /* RFC 6840 §5.8 */
 		stored &= ~(unsigned)FLAG_AD;
 	}
 	octets_put_u16(p, q->id);

@@ -15,7 +15,7 @@
 enum { /* an entry's bits */
 	BIT_DO = 1,
 	BIT_CD = 2,
-	BIT_FAILURE = 4 /* no answer: its flags are the extended error */
+	BIT_FAILURE = 4 /* no answer */
 };
 
 /** A response on its way out. */
@@ -23,6 +23,7 @@ struct entry_response {
 	const struct entry *e;
 	const struct cache_ask *ask;
 	uint32_t ttl; /* of all records */
+	bool stale;   /* after its time: nobody vouches for it, so AD is clear */
 	int ede;      /* enum ede; EDE_NONE afterwards where there was no room for it */
 	size_t shift; /* octets that the question is longer than the entry's */
 };
@@ -43,6 +44,12 @@ static inline int64_t entry_left_ms(const struct entry *e, int64_t now_ms)
 static inline uint32_t entry_ttl(const struct entry *e, int64_t now_ms)
 {
 	return e->life_ms / 1000 - (uint32_t)(entry_age_ms(e, now_ms) / 1000);
+}
+
+/** The extended error that came with it: enum ede. */
+static inline int entry_ede(const struct entry *e)
+{
+	return e->ede == ENTRY_NO_EDE ? EDE_NONE : e->ede;
 }
 
 static inline uint16_t entry_rcode(const struct entry *e)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 enum {
-	OCTETS_PER_HEAD = 256, /* about what an entry takes: chains are about one entry long */
+	OCTETS_PER_HEAD = 128, /* what a small entry takes: chains are one entry long at most */
 	SMALL_SHARE = 10,      /* one part in ten (S3-FIFO, §4.1) */
 	FREQ_TO_MAIN = 2,      /* asked for so often in the small queue (S3-FIFO, §4.1) */
 	ENTRY_SHARE = 4,       /* of the small queue, at most, for one entry */
@@ -26,11 +26,6 @@ struct filler {
 _Static_assert(sizeof(struct filler) == SLAB_ALIGN, "the smallest gap holds a filler");
 _Static_assert(offsetof(struct filler, live) == offsetof(struct entry, live), "it passes as entry");
 
-static struct entry *entry_at(const struct slab *slab, uint32_t place)
-{
-	return place ? (struct entry *)(void *)(slab->memory + (size_t)place * SLAB_ALIGN) : NULL;
-}
-
 static uint32_t place_of(const struct slab *slab, const struct entry *e)
 {
 	return (uint32_t)((size_t)((const uint8_t *)e - slab->memory) / SLAB_ALIGN);
@@ -43,46 +38,21 @@ static uint32_t aligned(size_t len)
 
 /* Chains. */
 
-static uint32_t *head_of(const struct slab *slab, enum chain chain, uint32_t hash)
-{
-	return &slab->heads[chain][hash & slab->masks[chain]];
-}
-
 static void chain_add(struct slab *slab, enum chain chain, struct entry *e)
 {
-	uint32_t *head = head_of(slab, chain, e->hash[chain]);
+	uint32_t *head = slab_head(slab, chain, e->hash[chain]);
 	e->next[chain] = *head;
 	*head = place_of(slab, e);
 }
 
 static void chain_remove(struct slab *slab, enum chain chain, const struct entry *e)
 {
-	uint32_t *at = head_of(slab, chain, e->hash[chain]);
+	uint32_t *at = slab_head(slab, chain, e->hash[chain]);
 	uint32_t place = place_of(slab, e);
 	while (*at != place) {
-		at = &entry_at(slab, *at)->next[chain];
+		at = &slab_at(slab, *at)->next[chain];
 	}
 	*at = e->next[chain];
-}
-
-static struct entry *chain_seek(
-	const struct slab *slab, enum chain chain, uint32_t place, uint32_t hash)
-{
-	struct entry *e = entry_at(slab, place);
-	while (e && e->hash[chain] != hash) {
-		e = entry_at(slab, e->next[chain]);
-	}
-	return e;
-}
-
-struct entry *slab_first(const struct slab *slab, enum chain chain, uint32_t hash)
-{
-	return chain_seek(slab, chain, *head_of(slab, chain, hash), hash);
-}
-
-struct entry *slab_next(const struct slab *slab, enum chain chain, const struct entry *e)
-{
-	return chain_seek(slab, chain, e->next[chain], e->hash[chain]);
 }
 
 void slab_link(struct slab *slab, struct entry *e)
@@ -185,6 +155,16 @@ static void main_evict(struct slab *slab)
 	slab_link(slab, e);
 }
 
+/* What was forgotten early leaves the end of the main queue before anyone is sent away: after a
+ * flush, its room is there for everyone. */
+static void main_sweep(struct slab *slab)
+{
+	struct ring *r = &slab->rings[QUEUE_MAIN];
+	while (r->used > 0 && !ring_entry(slab, r, r->tail)->live) {
+		(void)ring_pop(slab, r);
+	}
+}
+
 static struct entry *main_take(struct slab *slab, uint32_t size)
 {
 	struct ring *r = &slab->rings[QUEUE_MAIN];
@@ -203,6 +183,7 @@ static void small_evict(struct slab *slab)
 		return;
 	}
 	slab_drop(slab, old);
+	main_sweep(slab);
 	if (old->freq < FREQ_TO_MAIN && !ring_fits(&slab->rings[QUEUE_MAIN], old->size)) {
 		slab->ghosts[old->hash[CHAIN_KEY] & slab->ghost_mask] = old->hash[CHAIN_KEY];
 		slab->evictions++;
@@ -265,10 +246,10 @@ struct entry *slab_renew(struct slab *slab, struct entry *old, size_t len)
 
 /* All of it. */
 
-static uint32_t power_of_two(size_t most)
+static uint32_t power_of_two(size_t least)
 {
 	uint32_t n = 64;
-	while ((size_t)n * 2 <= most) {
+	while (n < least) {
 		n *= 2;
 	}
 	return n;
@@ -298,10 +279,10 @@ void slab_init(struct slab *slab, void *memory, size_t size)
 	size_t at = 0;
 	slab->heads[CHAIN_KEY] = words_init(slab, &at, heads);
 	slab->masks[CHAIN_KEY] = heads - 1;
-	slab->heads[CHAIN_CUT] = words_init(slab, &at, heads / 4);
-	slab->masks[CHAIN_CUT] = heads / 4 - 1;
-	slab->ghosts = words_init(slab, &at, heads);
-	slab->ghost_mask = heads - 1;
+	slab->heads[CHAIN_CUT] = words_init(slab, &at, heads / 2);
+	slab->masks[CHAIN_CUT] = heads / 2 - 1;
+	slab->ghosts = words_init(slab, &at, heads / 2);
+	slab->ghost_mask = heads / 2 - 1;
 
 	size_t room = size - at;
 	size_t small = room / SMALL_SHARE & ~(size_t)(SLAB_ALIGN - 1);
@@ -357,8 +338,8 @@ static uint64_t chain_count(const struct slab *slab, enum chain chain, uint64_t 
 {
 	uint64_t count = 0;
 	for (uint32_t i = 0; i <= slab->masks[chain]; i++) {
-		const struct entry *e = entry_at(slab, slab->heads[chain][i]);
-		for (; e && count <= most; e = entry_at(slab, e->next[chain])) {
+		const struct entry *e = slab_at(slab, slab->heads[chain][i]);
+		for (; e && count <= most; e = slab_at(slab, e->next[chain])) {
 			count++;
 		}
 	}

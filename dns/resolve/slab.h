@@ -47,9 +47,11 @@ struct entry {
 	int64_t stored_ms;
 	uint32_t life_ms; /* from stored_ms */
 	uint32_t hits;
+	uint32_t prefetch_ms; /* from stored_ms: when it was last to be fetched again; 0: never */
 	uint16_t qtype;
 	uint16_t qclass;
 	uint16_t flags;
+	uint16_t ede; /* extended error that came with it, or ENTRY_NO_EDE */
 	uint16_t body_len;
 	uint16_t counts[3];
 	uint8_t bits;
@@ -57,7 +59,7 @@ struct entry {
 	uint8_t name_len;
 	uint8_t subnet_len;
 	uint8_t pointer_count;
-	bool prefetched;
+	uint8_t scope; /* of the subnet */
 	uint8_t data[];
 };
 
@@ -89,7 +91,7 @@ struct slab {
  * Begin with no entries.
  *
  * @param memory  `size` octets, aligned to SLAB_ALIGN; borrowed as long as the slab is used; only
- *                the chains' heads, some 4 % at its beginning, are touched before they are needed
+ *                the chains' heads, some 7 % at its beginning, are touched before they are needed
  * @param size    32 KiB at least
  */
 void slab_init(struct slab *slab, void *memory, size_t size);
@@ -127,11 +129,44 @@ static inline void slab_touch(struct entry *e)
 	}
 }
 
+/** The entry at a place; NULL where it is none. Its octets are fetched from memory meanwhile. */
+static inline struct entry *slab_at(const struct slab *slab, uint32_t place)
+{
+	uint8_t *at = slab->memory + (size_t)place * SLAB_ALIGN;
+	__builtin_prefetch(at + 64);
+	__builtin_prefetch(at + 128);
+	return place ? (struct entry *)(void *)at : NULL;
+}
+
+/** Where a chain begins: a place. */
+static inline uint32_t *slab_head(const struct slab *slab, enum chain chain, uint32_t hash)
+{
+	return &slab->heads[chain][hash & slab->masks[chain]];
+}
+
+/** The first entry with this hash from a place in a chain on; NULL where there is none. */
+static inline struct entry *slab_seek(
+	const struct slab *slab, enum chain chain, uint32_t place, uint32_t hash)
+{
+	struct entry *e = slab_at(slab, place);
+	while (e && e->hash[chain] != hash) {
+		e = slab_at(slab, e->next[chain]);
+	}
+	return e;
+}
+
 /** The first entry with this hash in a chain; NULL where there is none. */
-struct entry *slab_first(const struct slab *slab, enum chain chain, uint32_t hash);
+static inline struct entry *slab_first(const struct slab *slab, enum chain chain, uint32_t hash)
+{
+	return slab_seek(slab, chain, *slab_head(slab, chain, hash), hash);
+}
 
 /** The next one with the same hash; NULL after the last. */
-struct entry *slab_next(const struct slab *slab, enum chain chain, const struct entry *e);
+static inline struct entry *slab_next(
+	const struct slab *slab, enum chain chain, const struct entry *e)
+{
+	return slab_seek(slab, chain, e->next[chain], e->hash[chain]);
+}
 
 /**
  * Every linked entry, one a call. An entry may be dropped on the way, none may be taken.

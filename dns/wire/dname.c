@@ -9,25 +9,19 @@
 enum {
 	LABEL_KIND = 0xc0,    /* the two upper bits of a length octet (RFC 1035 §4.1.4) */
 	LABEL_POINTER = 0xc0, /* … both set: a pointer */
-	POINTER_OFFSET = 0x3fff
+	POINTER_OFFSET = 0x3fff,
+	POINTERS_MAX = 127 /* as many as a name has labels; a pointer to a pointer is of no use */
 };
 
-static void octets_fold(uint8_t *to, const uint8_t *from, size_t len)
+/* Labels as they stand one behind the other, folded: their lengths are below 'A', so that folding
+ * leaves them alone. False where the name would grow over 255 octets. */
+static bool dname_append(struct dname *name, const uint8_t *labels, size_t len)
 {
-	for (size_t i = 0; i < len; i++) {
-		to[i] = octet_folded(from[i]);
-	}
-}
-
-/* One label, its length octet included; false where the name would grow over 255 octets. */
-static bool dname_append(struct dname *name, struct span label)
-{
-	if (name->len + label.len + 1 >= DNAME_MAX) {
+	if (name->len + len > DNAME_MAX) {
 		return false;
 	}
-	name->octets[name->len] = (uint8_t)label.len;
-	octets_fold(name->octets + name->len + 1, label.data, label.len);
-	name->len = (uint8_t)(name->len + 1 + label.len);
+	octets_fold(name->octets + name->len, labels, len);
+	name->len = (uint8_t)(name->len + len);
 	return true;
 }
 
@@ -49,34 +43,32 @@ int dname_read(struct dname *name, struct reader *r)
 	struct reader labels = *r;
 	/* RFC 9267 §2: each pointer leads before the place where this part of the name began. */
 	size_t floor = r->at;
-	bool jumped = false;
+	size_t begin = r->at; /* of labels that are not yet in `name` */
+	unsigned jumps = 0;
+	uint8_t octet;
 
 	name->len = 0;
-	for (;;) {
-		uint8_t octet = reader_u8(&labels);
-		if (labels.fault) {
-			return -EBADMSG;
-		}
-		if ((octet & LABEL_KIND) == LABEL_POINTER) {
-			if (!jumped) {
-				r->at = labels.at + 1;
-				jumped = true;
-			}
-			if (!reader_jump(&labels, octet, &floor)) {
-				return -EBADMSG;
-			}
+	while ((octet = reader_u8(&labels)) != 0) {
+		if (octet <= LABEL_MAX) {
+			(void)reader_span(&labels, octet);
 			continue;
 		}
-		if (octet == 0) {
-			break;
-		}
-		struct span label = reader_span(&labels, octet);
-		if (octet > LABEL_MAX || labels.fault || !dname_append(name, label)) {
+		if ((octet & LABEL_KIND) != LABEL_POINTER ||
+			!dname_append(name, r->data + begin, labels.at - 1 - begin)) {
 			return -EBADMSG;
 		}
+		if (jumps++ == 0) {
+			r->at = labels.at + 1;
+		}
+		if (jumps > POINTERS_MAX || !reader_jump(&labels, octet, &floor)) {
+			return -EBADMSG;
+		}
+		begin = labels.at;
 	}
-	name->octets[name->len++] = 0;
-	if (!jumped) {
+	if (labels.fault || !dname_append(name, r->data + begin, labels.at - begin)) {
+		return -EBADMSG;
+	}
+	if (jumps == 0) {
 		r->at = labels.at;
 	}
 	return 0;
@@ -130,8 +122,8 @@ static int text_escape(const char *text, size_t len, size_t *at)
 /* The label that begins at *at, up to its dot or the end; *at moves behind the dot. */
 static int text_label(struct dname *name, const char *text, size_t len, size_t *at)
 {
-	uint8_t octets[LABEL_MAX];
-	size_t count = 0;
+	uint8_t octets[1 + LABEL_MAX];
+	size_t count = 1; /* behind its length */
 	for (; *at < len && text[*at] != '.'; ++*at) {
 		int octet = text[*at] == '\\' ? text_escape(text, len, at) : (uint8_t)text[*at];
 		if (octet < 0 || count == sizeof(octets)) {
@@ -140,7 +132,9 @@ static int text_label(struct dname *name, const char *text, size_t len, size_t *
 		octets[count++] = (uint8_t)octet;
 	}
 	++*at;
-	if (count == 0 || !dname_append(name, (struct span){octets, count})) {
+	octets[0] = (uint8_t)(count - 1);
+	/* The root's label has yet to come. */
+	if (count == 1 || name->len + count >= DNAME_MAX || !dname_append(name, octets, count)) {
 		return -EINVAL;
 	}
 	return 0;

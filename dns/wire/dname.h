@@ -30,13 +30,63 @@ static inline uint8_t octet_folded(uint8_t octet)
 	return (uint8_t)(octet | ((uint8_t)(octet - 'A') < 26 ? 0x20 : 0));
 }
 
+/** Eight octets at once, each folded as octet_folded does. */
+static inline uint64_t octets8_folded(uint64_t octets)
+{
+	const uint64_t ones = 0x0101010101010101;
+	uint64_t low = octets & 0x7f * ones;
+	uint64_t from_a = low + (0x80 - 'A') * ones;      /* the highest bit: 'A' or above … */
+	uint64_t above_z = low + (0x80 - 'Z' - 1) * ones; /* … above 'Z' … */
+	uint64_t upper = (from_a ^ above_z) & ~octets & 0x80 * ones; /* … and ASCII */
+	return octets | upper >> 2;
+}
+
+/** Copy eight octets, folded. */
+static inline void octets8_fold(uint8_t *to, const uint8_t *from)
+{
+	uint64_t octets;
+	memcpy(&octets, from, 8);
+	octets = octets8_folded(octets);
+	memcpy(to, &octets, 8);
+}
+
+/** Copy octets, folded; the two do not overlap. */
+static inline void octets_fold(uint8_t *to, const uint8_t *from, size_t len)
+{
+	if (len < 8) {
+		for (size_t i = 0; i < len; i++) {
+			to[i] = octet_folded(from[i]);
+		}
+		return;
+	}
+	for (size_t at = 0; at + 8 < len; at += 8) {
+		octets8_fold(to + at, from + at);
+	}
+	octets8_fold(to + len - 8, from + len - 8); /* some of them twice */
+}
+
+/** Whether two names of uncompressed labels are the same but for case: lengths of labels are below
+ * 'A', so that folding leaves them alone. */
+static inline bool octets_equal_folded(const uint8_t *a, const uint8_t *b, size_t len)
+{
+	if (memcmp(a, b, len) == 0) { /* mostly they are spelled alike, too */
+		return true;
+	}
+	for (size_t i = 0; i < len; i++) {
+		if (octet_folded(a[i]) != octet_folded(b[i])) {
+			return false;
+		}
+	}
+	return true;
+}
+
 /**
  * Read a possibly compressed domain name and store it folded to lower case.
  *
  * @param[out] name  1..255 octets, uncompressed, root label included (RFC 1035 §3.1)
  * @param      r     cursor inside a whole message; advanced past the name as it stands on the wire
- * @return 0; -EBADMSG if a label or pointer is malformed, the name exceeds 255 octets, or a pointer
- *         does not point strictly backwards (RFC 1035 §4.1.4, RFC 9267 §2)
+ * @return 0; -EBADMSG if a label or pointer is malformed, the name exceeds 255 octets, a pointer
+ * does not point strictly backwards (RFC 1035 §4.1.4, RFC 9267 §2), or there are over 127 of them
  * Cost: O(length), at most 127 labels; no allocation.
  */
 int dname_read(struct dname *name, struct reader *r) __attribute__((warn_unused_result));
@@ -78,6 +128,16 @@ bool dname_is_under(const struct dname *name, const struct dname *zone);
  * @return 4 or 16, the length of the address; 0 if the name is no complete reverse name
  */
 size_t dname_reverse_address(const struct dname *name, struct address *address);
+
+/** Labels of a name, without the root's: 0..127. */
+static inline unsigned dname_labels(const struct dname *name)
+{
+	unsigned labels = 0;
+	for (size_t at = 0; name->octets[at] != 0; at += 1U + name->octets[at]) {
+		labels++;
+	}
+	return labels;
+}
 
 /** The name as octets. */
 static inline struct span dname_span(const struct dname *name)

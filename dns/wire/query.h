@@ -34,6 +34,7 @@ enum rcode { /* IANA, DNS RCODEs; above 15 only with OPT */
 	RCODE_NXDOMAIN = 3,
 	RCODE_NOTIMP = 4,
 	RCODE_REFUSED = 5,
+	RCODE_YXDOMAIN = 6,
 	RCODE_BADVERS = 16
 };
 
@@ -43,6 +44,7 @@ enum rrtype {
 	TYPE_CNAME = 5,
 	TYPE_SOA = 6,
 	TYPE_PTR = 12,
+	TYPE_TXT = 16,
 	TYPE_AAAA = 28,
 	TYPE_OPT = 41,
 	TYPE_SVCB = 64,

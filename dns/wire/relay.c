@@ -71,10 +71,8 @@ size_t relay_query(const struct asker *a, uint16_t id, bool with_opt, struct wri
 static bool question_matches(struct span found, const struct asker *a)
 {
 	size_t name_len = a->question_len - 4U;
-	for (size_t i = 0; i < name_len; i++) {
-		if (octet_folded(found.data[i]) != octet_folded(a->question[i])) {
-			return false;
-		}
+	if (!octets_equal_folded(found.data, a->question, name_len)) {
+		return false;
 	}
 	return memcmp(found.data + name_len, a->question + name_len, 4) == 0;
 }

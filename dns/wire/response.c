@@ -24,13 +24,13 @@ static size_t opt_len(const struct response *r)
 }
 
 static void record_begin(
-	struct writer *w, size_t owner_at, uint16_t type, uint32_t ttl, size_t rdata_len)
+	struct response *r, size_t owner_at, uint16_t type, uint32_t ttl, size_t rdata_len)
 {
-	uint8_t *p = writer_room(w, RECORD_LEN);
+	uint8_t *p = writer_room(&r->w, RECORD_LEN);
 	if (p) {
 		octets_put_u16(p, (uint16_t)(POINTER | owner_at));
 		octets_put_u16(p + 2, type);
-		octets_put_u16(p + 4, CLASS_IN);
+		octets_put_u16(p + 4, r->class);
 		octets_put_u32(p + 6, ttl);
 		octets_put_u16(p + 10, (uint16_t)rdata_len);
 	}
@@ -59,6 +59,7 @@ void response_begin(struct response *r, const struct query *query, struct writer
 	r->query = query;
 	r->flags = FLAG_QR | FLAG_RA | (query->flags & (FLAG_OPCODE | FLAG_RD | FLAG_CD));
 	r->rcode = RCODE_NOERROR;
+	r->class = query->qclass == CLASS_CH ? CLASS_CH : CLASS_IN;
 	r->ancount = 0;
 	r->nscount = 0;
 	r->options = (struct span){0};
@@ -76,7 +77,7 @@ void response_answer(struct response *r, uint16_t type, uint32_t ttl, struct spa
 		r->flags |= FLAG_TC;
 		return;
 	}
-	record_begin(&r->w, HEADER_LEN, type, ttl, rdata.len);
+	record_begin(r, HEADER_LEN, type, ttl, rdata.len);
 	writer_octets(&r->w, rdata.data, rdata.len);
 	r->ancount++;
 }
@@ -94,7 +95,7 @@ void response_soa(struct response *r, unsigned owner_labels, uint32_t ttl, uint3
 		r->flags |= FLAG_TC;
 		return;
 	}
-	record_begin(&r->w, apex, TYPE_SOA, ttl, RDATA_LEN);
+	record_begin(r, apex, TYPE_SOA, ttl, RDATA_LEN);
 	writer_u16(&r->w, (uint16_t)(POINTER | apex)); /* MNAME */
 	writer_octets(&r->w, mailbox, sizeof(mailbox) - 1);
 	writer_u16(&r->w, (uint16_t)(POINTER | apex)); /* RNAME */

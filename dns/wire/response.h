@@ -26,6 +26,7 @@ struct response {
 	struct span options;       /* of OPT; borrowed until response_end */
 	uint16_t flags;
 	uint16_t rcode;
+	uint16_t class; /* of all records: IN, unless the question's is CH */
 	uint16_t ancount;
 	uint16_t nscount;
 	int ede; /* enum ede */
@@ -62,7 +63,7 @@ static inline void response_ede(struct response *r, enum ede code)
 }
 
 /**
- * Add to the answer section one record of the name asked, class IN.
+ * Add to the answer section one record of the name asked.
  *
  * Where it does not fit, TC is set and nothing more is added to this section: whole records remain,
  * which resolvers that never ask again over TCP can use (RFC 2181 §9).
