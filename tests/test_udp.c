@@ -316,6 +316,7 @@ static void a_forwarded_reply_leaves_from_the_address_asked(void **state)
 	nothing_left(fd);
 	assert_int_equal(s->last.slot, 1);
 	udp_send(s->udp, &s->last, (struct span){.data = reply, .len = sizeof(reply)});
+	turn(s);
 	assert_int_equal(take(fd, &len), 9);
 	assert_int_equal(len, sizeof(reply));
 	close(fd);
@@ -427,7 +428,51 @@ static void a_reply_that_the_kernel_refuses_is_counted(void **state)
 	listen_at(s, "127.0.0.1");
 	struct requestor to = {.peer = endpoint_of("127.0.0.1", 0)}; /* port 0: EINVAL */
 	udp_send(s->udp, &to, (struct span){.data = message, .len = sizeof(message)});
+	turn(s);
 	assert_int_equal(s->stats.value[STAT_DROP_SEND], 1);
+}
+
+/* More of them than are collected, a large one among them, and through two sockets in turn. */
+static void replies_leave_together_and_none_is_lost(void **state)
+{
+	struct server *s = *state;
+	enum { COUNT = 100, LARGE = 4000 };
+	static uint8_t reply[LARGE] = {[2] = 0x80};
+	size_t len;
+	struct requestor to[2];
+	int fd[2];
+	for (unsigned i = 0; i < 2; i++) {
+		const char *at = i == 0 ? "127.0.0.1" : "127.0.0.2";
+		listen_at(s, at);
+		fd[i] = client_to(s, at);
+		ask(fd[i], 9, ORDER_FORWARD);
+		turn(s);
+		to[i] = s->last;
+	}
+	sendmmsg_calls = 0;
+	for (uint16_t i = 0; i < COUNT; i++) {
+		octets_put_u16(reply, i);
+		udp_send(s->udp, &to[i < 50 ? 0 : i % 2],
+			(struct span){.data = reply, .len = i % 10 == 0 ? LARGE : 100});
+	}
+	assert_true(sendmmsg_calls > 50); /* of the second half each */
+	sendmmsg_calls = 0;
+	udp_send(s->udp, &to[0], (struct span){.data = reply, .len = HEADER_LEN});
+	turn(s);
+	bool seen[COUNT] = {false};
+	for (unsigned i = 0; i < COUNT + 1; i++) {
+		unsigned side = i < 76 ? 0 : 1; /* 50, 25 of the rest, and the last one */
+		uint16_t id = take(fd[side], &len);
+		seen[id] = true;
+		assert_true(len == LARGE || len == 100 || len == HEADER_LEN);
+	}
+	for (unsigned i = 0; i < COUNT; i++) {
+		assert_true(seen[i]);
+	}
+	nothing_left(fd[0]);
+	nothing_left(fd[1]);
+	close(fd[0]);
+	close(fd[1]);
 }
 
 static void two_workers_share_a_port(void **state)
@@ -479,6 +524,7 @@ int main(void)
 		STATEMENT(the_largest_response_fits_one_slot),
 		STATEMENT(what_the_kernel_refuses_loses_nothing_else),
 		STATEMENT(a_reply_that_the_kernel_refuses_is_counted),
+		STATEMENT(replies_leave_together_and_none_is_lost),
 		STATEMENT(two_workers_share_a_port),
 		STATEMENT(an_address_that_is_not_ours_is_an_error),
 		STATEMENT(datagrams_that_found_no_room_are_counted),

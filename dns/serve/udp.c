@@ -28,7 +28,9 @@ enum {
 	ROUNDS = 4,              /* batches in one turn: then TCP and the upstreams have theirs */
 	BUFFER_OCTETS = 1 << 20, /* of the kernel, each way: a full batch of the largest fits */
 	/* Slots a whole number of pages apart would all fall into the same few cache sets. */
-	SLOT_STRIDE = UDP_SLOT_SIZE + 128
+	SLOT_STRIDE = UDP_SLOT_SIZE + 128,
+	REPLIES = 32,     /* that are collected, before they are sent */
+	REPLY_SIZE = 1280 /* octets of one of these: nearly all are smaller */
 };
 
 /** Room for the one control message that we use. */
@@ -41,6 +43,18 @@ struct udp_socket {
 	struct event *readable;
 	int fd;
 	uint32_t index;
+};
+
+/** Replies to forwarded queries: answers come in together, from many ports, and leave together. */
+struct replies {
+	struct event *flush; /* active while there are any: the loop's next turn sends them */
+	unsigned count;
+	uint32_t socket; /* that they leave through */
+	struct mmsghdr out[REPLIES];
+	struct iovec octets[REPLIES];
+	struct control control[REPLIES];
+	struct endpoint peer[REPLIES];
+	uint8_t slot[REPLIES][REPLY_SIZE];
 };
 
 struct udp {
@@ -58,6 +72,7 @@ struct udp {
 	struct control in_control[UDP_BATCH];
 	struct control out_control[UDP_BATCH];
 	struct requestor from[UDP_BATCH];
+	struct replies replies;
 	uint8_t in_slot[UDP_BATCH][SLOT_STRIDE];
 	uint8_t out_slot[UDP_BATCH][SLOT_STRIDE];
 };
@@ -176,16 +191,15 @@ static unsigned compose(const struct udp_socket *s, unsigned received)
  * the interface that is congested; waiting would delay every other requestor of this worker, and
  * the one concerned asks again.
  */
-static void send_batch(const struct udp_socket *s, unsigned count)
+static void send_batch(const struct udp_socket *s, struct mmsghdr *out, unsigned count)
 {
-	struct udp *u = s->udp;
 	unsigned done = 0;
 	while (done < count) {
-		int n = sendmmsg(s->fd, u->out + done, count - done, MSG_DONTWAIT);
+		int n = sendmmsg(s->fd, out + done, count - done, MSG_DONTWAIT);
 		if (n > 0) {
 			done += (unsigned)n;
 		} else if (errno != EINTR) {
-			stats_add(u->stats, STAT_DROP_SEND, 1);
+			stats_add(s->udp->stats, STAT_DROP_SEND, 1);
 			done++;
 		}
 	}
@@ -204,7 +218,7 @@ static void udp_readable(evutil_socket_t fd, short what, void *arg)
 		uint64_t begin = now_ns();
 		unsigned ready = compose(s, (unsigned)received);
 		if (ready > 0) {
-			send_batch(s, ready);
+			send_batch(s, u->out, ready);
 			histogram_add(&u->stats->request, now_ns() - begin, ready);
 		}
 		if (received < UDP_BATCH) {
@@ -230,6 +244,29 @@ static void lay_out(struct udp *u)
 			.msg_iovlen = 1,
 			.msg_control = &u->out_control[i]};
 	}
+	for (unsigned i = 0; i < REPLIES; i++) {
+		struct replies *r = &u->replies;
+		r->octets[i].iov_base = r->slot[i];
+		r->out[i].msg_hdr = (struct msghdr){.msg_name = &r->peer[i],
+			.msg_iov = &r->octets[i],
+			.msg_iovlen = 1,
+			.msg_control = &r->control[i]};
+	}
+}
+
+static void flush_replies(struct udp *u)
+{
+	unsigned count = u->replies.count;
+	u->replies.count = 0;
+	if (count > 0) {
+		send_batch(&u->socket[u->replies.socket], u->replies.out, count);
+	}
+}
+
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	flush_replies(arg);
 }
 
 int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, serve_message *serve,
@@ -244,6 +281,11 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
 	u->serve = serve;
 	u->ctx = ctx;
 	lay_out(u);
+	u->replies.flush = event_new(base, -1, 0, on_flush, u);
+	if (!u->replies.flush) {
+		free(u);
+		return -ENOMEM;
+	}
 	*udp = u;
 	return 0;
 }
@@ -335,33 +377,52 @@ int udp_listen(struct udp *udp, struct endpoint *at)
 	return 0;
 }
 
-/** sendmsg takes no const data, yet does not write it. */
-static void *unconst(const void *p)
+/** Put a reply behind those that are to be sent. */
+static void add_reply(struct udp *u, const struct requestor *to, struct span message)
 {
-	void *q;
-	memcpy(&q, &p, sizeof(q));
-	return q;
+	struct replies *r = &u->replies;
+	unsigned i = r->count++;
+	r->socket = to->slot;
+	r->peer[i] = to->peer;
+	memcpy(r->slot[i], message.data, message.len);
+	r->octets[i].iov_len = message.len;
+	r->out[i].msg_hdr.msg_namelen = to->peer.len;
+	send_from(&r->out[i].msg_hdr, &to->local);
+	if (r->count == 1) {
+		event_active(r->flush, EV_TIMEOUT, 0);
+	}
+}
+
+/** One that is too large to be collected leaves from where it stands. */
+static void send_large(struct udp *u, const struct requestor *to, struct span message)
+{
+	struct requestor copy = *to;
+	struct control control = {.octets = {0}};
+	struct iovec octets = {.iov_len = message.len};
+	/* sendmmsg takes no const data, yet does not write it. */
+	memcpy(&octets.iov_base, &message.data, sizeof(octets.iov_base));
+	struct mmsghdr out = {.msg_hdr = {.msg_name = &copy.peer,
+				      .msg_namelen = to->peer.len,
+				      .msg_iov = &octets,
+				      .msg_iovlen = 1,
+				      .msg_control = &control}};
+	send_from(&out.msg_hdr, &to->local);
+	send_batch(&u->socket[to->slot], &out, 1);
 }
 
 void udp_send(struct udp *udp, const struct requestor *to, struct span message)
 {
+	struct replies *r = &udp->replies;
 	if (to->slot >= udp->count) {
 		return;
 	}
-	struct iovec octets = {.iov_base = unconst(message.data), .iov_len = message.len};
-	struct control control = {.octets = {0}};
-	struct msghdr header = {.msg_name = unconst(&to->peer),
-		.msg_namelen = to->peer.len,
-		.msg_iov = &octets,
-		.msg_iovlen = 1,
-		.msg_control = &control};
-	send_from(&header, &to->local);
-	ssize_t n;
-	do {
-		n = sendmsg(udp->socket[to->slot].fd, &header, MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0) {
-		stats_add(udp->stats, STAT_DROP_SEND, 1);
+	if (r->count == REPLIES || (r->count > 0 && r->socket != to->slot)) {
+		flush_replies(udp);
+	}
+	if (message.len <= REPLY_SIZE) {
+		add_reply(udp, to, message);
+	} else {
+		send_large(udp, to, message);
 	}
 }
 
@@ -383,6 +444,8 @@ void udp_close(struct udp *udp)
 	if (!udp) {
 		return;
 	}
+	flush_replies(udp);
+	event_free(udp->replies.flush);
 	for (unsigned i = 0; i < udp->count; i++) {
 		event_free(udp->socket[i].readable);
 		close(udp->socket[i].fd);

@@ -36,8 +36,11 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
  */
 int udp_listen(struct udp *udp, struct endpoint *at) __attribute__((warn_unused_result));
 
-/** Send one datagram, through the socket and from the address that `to` asked. A failure is
- * counted.
+/**
+ * Send one datagram, through the socket and from the address that `to` asked: not at once, but with
+ * others in the loop's next turn. A failure is counted.
+ *
+ * @param message  copied, unless it is sent at once
  */
 void udp_send(struct udp *udp, const struct requestor *to, struct span message);
 
