@@ -72,7 +72,8 @@ struct conf {
 	char state_dir[PATH_MAX];     /* table.stateDir; empty: nothing is kept */
 	struct endpoint_list servers; /* forward.servers, --upstream; empty: those of resolv.conf */
 	uint32_t forward_timeout_ms;  /* forward.timeout: 4s; the whole of a transaction */
-	uint32_t forward_try_ms; /* forward.tryTimeout: 800ms; until the next server is asked too */
+	uint32_t forward_try_ms; /* forward.tryTimeout: 800ms; until a silent server is asked again
+				  */
 	uint32_t transactions_max; /* forward.maxTransactions: 4096; 1..65536 per worker */
 	/* forward.specialNames: those answered here, bits in the order of enum special_group; all
 	 * but the reverse zones of private networks */

@@ -72,7 +72,7 @@ const struct key conf_keys[] = {
 	{"forward.timeout", "forward-timeout", KEY_DURATION, AT(forward_timeout_ms), 100, 60000,
 		"TIME", "4s", NULL, "give up on a forwarded query after this time"},
 	{"forward.tryTimeout", "try-timeout", KEY_DURATION, AT(forward_try_ms), 50, 60000, "TIME",
-		"800ms", NULL, "ask the next server too after this time"},
+		"800ms", NULL, "ask a server that is silent again after this time"},
 	{"forward.maxTransactions", "max-transactions", KEY_NUMBER, AT(transactions_max), 1, 65536,
 		"N", "4096", NULL, "forwarded queries in flight, for each worker"},
 	{"forward.specialNames", "special-name", KEY_CHOICES, AT(special_names), 0, 0,

@@ -8,7 +8,9 @@
 #include "dns/admin/admin.h"
 #include "dns/admin/state.h"
 #include "dns/mesh/mesh.h"
-#include "dns/resolve/servers.h"
+#include "dns/resolve/resolvconf.h"
+#include "dns/resolve/routes.h"
+#include "dns/resolve/watch.h"
 #include "dns/serve/listening.h"
 #include "dns/serve/worker.h"
 #include "redirect/redirect.h"
@@ -20,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -36,7 +39,10 @@ enum {
 
 struct daemon {
 	struct conf conf;
-	struct servers servers;
+	struct resolv_conf resolv;
+	struct routes *routes; /* our reference */
+	struct watch *watch;
+	struct cookie_secret secret;
 	struct mesh_zones zones;
 	struct rules rules;
 	struct state state;
@@ -69,49 +75,70 @@ static int read_zones(struct mesh_zones *zones, const struct conf *conf)
 	return 0;
 }
 
-/** Servers to ask; we are none of them, a query would go round for ever. */
-static void read_servers(struct servers *servers, const struct conf *conf)
+/** We are no server to ask: a query would go round for ever. */
+static bool is_ours(void *ctx, const struct endpoint *at)
 {
-	struct servers all;
-	struct endpoint_list ours;
+	const struct endpoint_list *ours = ctx;
 	char text[ENDPOINT_TEXT_SIZE];
-	int r = servers_load(&all, conf);
-	if (r != 0) {
-		log_warning("%s: %s", conf->resolv_conf, strerror(-r));
+	if (!listening_takes(ours->item, ours->count, at)) {
+		return false;
 	}
-	listening_list(&ours, conf);
-	for (unsigned i = 0; i < all.count; i++) {
-		if (listening_takes(ours.item, ours.count, &all.item[i])) {
-			log_warning("name server %s is ourselves: not asked",
-				endpoint_format(&all.item[i], text));
-		} else {
-			servers->item[servers->count++] = all.item[i];
-		}
+	log_warning("name server %s is ourselves: not asked", endpoint_format(at, text));
+	return true;
+}
+
+/** Who is asked for what, by the configuration and what resolv.conf says now. */
+static int compile_routes(struct daemon *d)
+{
+	struct endpoint_list ours;
+	listening_list(&ours, &d->conf);
+	struct routes *routes = routes_compile(&d->conf, &d->resolv, is_ours, &ours);
+	if (!routes) {
+		return -ENOMEM;
 	}
-	if (servers->count == 0) {
+	if (routes->server_count == 0) {
 		log_warning("no name servers: only names of the mesh are answered");
+	}
+	if (d->routes) {
+		routes_inherit(routes, d->routes);
+		routes_unref(d->routes);
+	}
+	d->routes = routes;
+	d->state.routes = routes;
+	return 0;
+}
+
+static void read_resolv_conf(struct daemon *d)
+{
+	int r = resolv_conf_load(&d->resolv, d->conf.resolv_conf);
+	if (r != 0 && d->conf.servers.count == 0) {
+		log_warning("%s: %s", d->conf.resolv_conf, strerror(-r));
 	}
 }
 
 /** What to intercept: what applications ask is in resolv.conf, whomever we ask ourselves. */
-static int compile_rules(struct rules *rules, const struct conf *conf)
+static int compile_rules(struct daemon *d)
 {
-	struct conf asked = *conf;
-	struct servers servers;
+	const struct servers *asked = &d->resolv.servers;
 	struct redirect_error error = {.text = ""};
-	asked.servers.count = 0;
-	if (servers_load(&servers, &asked) != 0) {
-		servers.count = 0; /* logged when we read it for ourselves, or of no interest */
-	}
-	int r = rules_compile(rules, conf, servers.item, servers.count, &error);
+	int r = rules_compile(&d->rules, &d->conf, asked->item, asked->count, &error);
 	if (r != 0) {
 		log_error("%s", error.text);
-	} else if (!rules->capture_all && rules->server_count == 0) {
+	} else if (!d->rules.capture_all && d->rules.server_count == 0) {
 		log_warning("%s names no server: nothing is captured; redirect.dns.captureAll "
 			    "captures everything",
-			conf->resolv_conf);
+			d->conf.resolv_conf);
 	}
 	return r;
+}
+
+static void log_servers(const struct routes *routes)
+{
+	char address[ENDPOINT_TEXT_SIZE];
+	for (unsigned i = 0; i < routes->server_count; i++) {
+		log_info("name server %u: %s", i + 1,
+			endpoint_format(&routes->server[i].at, address));
+	}
 }
 
 static int configure(struct daemon *d)
@@ -124,8 +151,15 @@ static int configure(struct daemon *d)
 	if (r != 0) {
 		return r;
 	}
-	read_servers(&d->servers, &d->conf);
-	return d->conf.redirect_enabled ? compile_rules(&d->rules, &d->conf) : 0;
+	if (getrandom(&d->secret, sizeof(d->secret), 0) != (ssize_t)sizeof(d->secret)) {
+		return -EIO;
+	}
+	read_resolv_conf(d);
+	r = compile_routes(d);
+	if (r == 0) {
+		log_servers(d->routes);
+	}
+	return r == 0 && d->conf.redirect_enabled ? compile_rules(d) : r;
 }
 
 /**
@@ -310,6 +344,45 @@ static void wait_for_table(struct daemon *d)
 	}
 }
 
+/* Servers */
+
+/** Where not everything is captured, it is what applications ask from now on. The new rules are
+ * there before the old ones go. */
+static void follow_redirect(struct daemon *d)
+{
+	struct redirect_error error = {.text = ""};
+	struct redirect *before = d->redirect;
+	if (!before || d->rules.capture_all || compile_rules(d) != 0) {
+		return;
+	}
+	note_families(d);
+	if (redirect_open(&d->redirect, &d->rules, &error) != 0) {
+		log_error("redirection: %s: going on with the rules from before", error.text);
+		d->redirect = before;
+		return;
+	}
+	redirect_close(before);
+	(void)redirect_describe(&d->rules, d->state.redirect_text, sizeof(d->state.redirect_text));
+	log_info("redirecting %s", d->state.redirect_text);
+}
+
+/** resolv.conf says something else: new questions go to the new servers. */
+static void on_resolv_conf(void *ctx, const struct resolv_conf *now)
+{
+	struct daemon *d = ctx;
+	d->resolv = *now;
+	if (compile_routes(d) != 0) {
+		log_error("%s: no memory: going on with the servers from before",
+			d->conf.resolv_conf);
+		return;
+	}
+	log_servers(d->routes);
+	for (unsigned i = 0; i < d->open; i++) {
+		worker_set_routes(d->workers[i], d->routes);
+	}
+	follow_redirect(d);
+}
+
 /* Start */
 
 static void on_stop(evutil_socket_t signal_number, short what, void *arg)
@@ -357,7 +430,8 @@ static int open_workers(struct daemon *d)
 		return -ENOMEM;
 	}
 	for (; d->open < d->conf.workers; d->open++) {
-		int r = worker_open(&d->workers[d->open], &d->conf, &d->servers, &d->zones);
+		int r = worker_open(
+			&d->workers[d->open], &d->conf, d->routes, &d->zones, &d->secret);
 		if (r != 0) {
 			return r;
 		}
@@ -375,7 +449,7 @@ static int start(struct daemon *d)
 		return r;
 	}
 	d->state = (struct state){.conf = &d->conf,
-		.servers = &d->servers,
+		.routes = d->routes,
 		.workers = d->workers,
 		.redirect = d->conf.redirect_enabled ? REDIRECT_WAITING : REDIRECT_OFF,
 		.started_ms = d->state.started_ms};
@@ -384,6 +458,11 @@ static int start(struct daemon *d)
 	}
 	if (r == 0) {
 		r = admin_open(&d->admin, d->base, &d->state);
+	}
+	if (r == 0) {
+		r = watch_open(&d->watch, d->base, d->conf.resolv_conf, WATCH_POLL_MS, &d->resolv,
+			on_resolv_conf, d);
+		d->state.watch = d->watch;
 	}
 	if (r == 0) {
 		r = mesh_open(&d->mesh, d->base, &d->conf, on_table, d);
@@ -403,6 +482,7 @@ static void stop(struct daemon *d)
 {
 	redirect_withdraw(d->redirect);
 	admin_close(d->admin);
+	watch_close(d->watch);
 	mesh_close(d->mesh);
 	for (unsigned i = 0; i < d->started; i++) {
 		worker_stop(d->workers[i]);
@@ -412,6 +492,7 @@ static void stop(struct daemon *d)
 		worker_close(d->workers[i]);
 	}
 	free(d->workers);
+	routes_unref(d->routes);
 	table_unref(d->state.table);
 	for (unsigned i = 0; i < STOP_SIGNALS; i++) {
 		if (d->stop[i]) {
@@ -428,10 +509,10 @@ static void stop(struct daemon *d)
 
 /* Commands */
 
-static int run(const struct conf *conf, const char *argument)
+static int run(const struct conf *conf, char *const *arguments)
 {
 	static struct daemon d;
-	(void)argument;
+	(void)arguments;
 	(void)signal(SIGPIPE, SIG_IGN);
 	d.conf = *conf;
 	d.state.started_ms = state_now_ms();
@@ -456,65 +537,102 @@ static int finish_output(FILE *out, int status)
 	return fflush(out) == 0 && !ferror(out) ? status : STATUS_FAILURE;
 }
 
-static int check(const struct conf *conf, const char *argument)
+static int complain(const char *what, const char *which)
 {
-	(void)argument;
+	fprintf(stderr, "kuma-dns: %s %s; see kuma-dns --help\n", what, which);
+	return STATUS_USAGE;
+}
+
+static int check(const struct conf *conf, char *const *arguments)
+{
+	(void)arguments;
 	conf_print(conf, stdout);
 	return finish_output(stdout, EXIT_SUCCESS);
 }
 
-static int ask_table(const struct conf *conf, const char *argument)
+static int ask(const struct conf *conf, const struct admin_question *question)
 {
-	return admin_client(conf->admin_socket, "table", argument);
+	return admin_client(conf->admin_socket, question);
 }
 
-static int ask_status(const struct conf *conf, const char *argument)
+static int ask_table(const struct conf *conf, char *const *arguments)
 {
-	return admin_client(conf->admin_socket, "status", argument);
+	return ask(conf, &(struct admin_question){.page = "table", .name = arguments[0]});
 }
 
-static int ask_ready(const struct conf *conf, const char *argument)
+/** `flush` itself is a name, too: with its dot. */
+static int ask_cache(const struct conf *conf, char *const *arguments)
 {
-	return admin_client(conf->admin_socket, "ready", argument);
+	struct admin_question question = {.page = "cache", .name = arguments[0]};
+	if (arguments[0] && strcmp(arguments[0], "flush") == 0) {
+		question = (struct admin_question){
+			.page = "cache/flush", .name = arguments[1], .changes = true};
+	} else if (arguments[0] && arguments[1]) {
+		return complain("unexpected argument", arguments[1]);
+	}
+	return ask(conf, &question);
 }
 
-static int ask_metrics(const struct conf *conf, const char *argument)
+static int ask_explain(const struct conf *conf, char *const *arguments)
 {
-	return admin_client(conf->admin_socket, "metrics", argument);
+	if (!arguments[0]) {
+		return complain("missing argument", "NAME");
+	}
+	return ask(conf, &(struct admin_question){
+				 .page = "explain", .name = arguments[0], .type = arguments[1]});
+}
+
+static int ask_status(const struct conf *conf, char *const *arguments)
+{
+	(void)arguments;
+	return ask(conf, &(struct admin_question){.page = "status"});
+}
+
+static int ask_ready(const struct conf *conf, char *const *arguments)
+{
+	(void)arguments;
+	return ask(conf, &(struct admin_question){.page = "ready"});
+}
+
+static int ask_metrics(const struct conf *conf, char *const *arguments)
+{
+	(void)arguments;
+	return ask(conf, &(struct admin_question){.page = "metrics"});
 }
 
 struct command {
 	const char *name;
-	int (*go)(const struct conf *conf, const char *argument);
-	bool takes_name;
+	int (*go)(const struct conf *conf, char *const *arguments); /* NULL-terminated */
+	int arguments_max;
+	const char *takes;
 	const char *help;
 };
 
 static const struct command commands[] = {
-	{"run", run, false, "run the daemon in the foreground"},
-	{"check", check, false, "validate the configuration and print it"},
-	{"table", ask_table, true, "print the table, or one name of it, of a running daemon"},
-	{"status", ask_status, false, "print the state of a running daemon"},
-	{"ready", ask_ready, false, "exit with 0 where a running daemon is ready"},
-	{"metrics", ask_metrics, false, "print the metrics of a running daemon"},
+	{"run", run, 0, "", "run the daemon in the foreground"},
+	{"check", check, 0, "", "validate the configuration and print it"},
+	{"table", ask_table, 1, "[NAME]",
+		"print the table, or one name of it, of a running daemon"},
+	{"cache", ask_cache, 2, "[NAME]", "print figures of its cache, or the entries of a name"},
+	{"cache", ask_cache, 2, "flush [NAME]", "forget all, or a name and what is below it"},
+	{"explain", ask_explain, 2, "NAME [TYPE]", "print how it would answer, and why"},
+	{"status", ask_status, 0, "", "print the state of a running daemon"},
+	{"ready", ask_ready, 0, "", "exit with 0 where a running daemon is ready"},
+	{"metrics", ask_metrics, 0, "", "print the metrics of a running daemon"},
 };
 
 static int usage(FILE *out, int status)
 {
-	fputs("usage: kuma-dns COMMAND [FLAG...] [NAME]\n\ncommands:\n", out);
+	fputs("usage: kuma-dns COMMAND [FLAG...] [ARGUMENT...]\n\ncommands:\n", out);
 	for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-		fprintf(out, "  %-44s %s\n", commands[i].name, commands[i].help);
+		int width = 43 - (int)strlen(commands[i].name);
+		fprintf(out, "  %s %-*s %s\n", commands[i].name, width, commands[i].takes,
+			commands[i].help);
 	}
 	fputs("\nflags:\n", out);
 	conf_print_flags(out);
 	fputs("\nSee kuma-dns(8).\n", out);
 	return finish_output(out, status);
-}
-
-static int complain(const char *what, const char *which)
-{
-	fprintf(stderr, "kuma-dns: %s %s; see kuma-dns --help\n", what, which);
-	return STATUS_USAGE;
 }
 
 static int go(const struct command *command, int argc, char *argv[])
@@ -526,11 +644,10 @@ static int go(const struct command *command, int argc, char *argv[])
 		fprintf(stderr, "kuma-dns: %s\n", error.text);
 		return STATUS_USAGE;
 	}
-	const char *argument = command->takes_name && rest < argc ? argv[rest++] : NULL;
-	if (rest < argc) {
-		return complain("unexpected argument", argv[rest]);
+	if (argc - rest > command->arguments_max) {
+		return complain("unexpected argument", argv[rest + command->arguments_max]);
 	}
-	return command->go(&conf, argument);
+	return command->go(&conf, argv + rest);
 }
 
 static bool wants_help(int argc, char *argv[])

@@ -39,13 +39,16 @@ enum act {
 	ACT_REFUSED,
 	ACT_NOTIMP,
 	ACT_NXDOMAIN,
-	ACT_CUT,     /* ends inside a record */
-	ACT_GARBAGE, /* octets that are no message */
-	ACT_BIG,     /* over UDP 5,000 octets, over TCP 64 KiB */
-	ACT_CLOSE    /* TCP: closes the connection instead */
+	ACT_CUT,      /* ends inside a record */
+	ACT_GARBAGE,  /* octets that are no message */
+	ACT_BIG,      /* over UDP 5,000 octets, over TCP 64 KiB */
+	ACT_DROP_OPT, /* silence to a query with OPT, else an answer */
+	ACT_DELAYED,  /* an answer, `delay_ms` later */
+	ACT_DENIED,   /* NXDOMAIN with the root's SOA, so that it can be remembered */
+	ACT_CLOSE     /* TCP: closes the connection instead */
 };
 
-enum { SEEN_MAX = 2048, SEEN_OCTETS = 1500, CONNECTIONS_MAX = 64 };
+enum { SEEN_MAX = 2048, SEEN_OCTETS = 1500, CONNECTIONS_MAX = 64, DELAYED_MAX = 256 };
 
 struct seen {
 	bool tcp;
@@ -69,12 +72,28 @@ struct connection {
 	uint8_t octets[8192];
 };
 
+/* An answer that is still to come; for one of `seen`. */
+struct delayed {
+	struct scripted *server;
+	struct event *event;
+	const struct seen *query;
+};
+
+/** What is done about a query, where that depends on the query. */
+typedef enum act scripted_choice(const struct scripted *s, const struct seen *q);
+
 struct scripted {
 	struct event_base *base;
 	struct endpoint at;
 	uint8_t number;
 	enum act udp;
 	enum act tcp;
+	scripted_choice *choose; /* NULL: `udp` and `tcp` say it */
+	uint32_t ttl;            /* of answers; 60 */
+	uint32_t delay_ms;
+	struct delayed delayed[DELAYED_MAX];
+	unsigned probes;      /* which count here, not in `count` */
+	struct seen probe;    /* the last one */
 	bool close_after;     /* TCP: after each answer */
 	unsigned tcp_answers; /* one more query than this closes the connection; 0: none does */
 	unsigned count;
@@ -118,9 +137,23 @@ static inline void scripted_octets(
 	free(frame);
 }
 
+/* Whether a query is asked for the server's own sake: the root's name servers, or a loop's token.
+ */
+static inline bool scripted_is_probe(const uint8_t *octets, size_t len)
+{
+	static const uint8_t root[] = {0, 0, TYPE_NS, 0, CLASS_IN};
+	static const uint8_t zone[] = "\4loop\10kuma-dns\10internal";
+	if (len >= HEADER_LEN + sizeof(root) &&
+		memcmp(octets + HEADER_LEN, root, sizeof(root)) == 0) {
+		return true;
+	}
+	return len > HEADER_LEN + 25 + sizeof(zone) && octets[HEADER_LEN] == 24 &&
+	       memcmp(octets + HEADER_LEN + 25, zone, sizeof(zone)) == 0;
+}
+
 /* Header, question and `addresses` A records, 16 octets each. */
 static inline size_t scripted_response(const struct scripted *s, const struct seen *q,
-	uint16_t flags, unsigned addresses, struct writer *w)
+	uint16_t flags, unsigned addresses, bool denied, struct writer *w)
 {
 	size_t question = scripted_question_len(q->octets, q->len);
 	bool opt = scripted_has_opt(q) && (flags & FLAG_RCODE) != RCODE_FORMERR;
@@ -128,18 +161,54 @@ static inline size_t scripted_response(const struct scripted *s, const struct se
 	writer_u16(w, (uint16_t)(FLAG_QR | FLAG_RD | FLAG_RA | flags));
 	writer_u16(w, 1);
 	writer_u16(w, (uint16_t)addresses);
-	writer_u16(w, 0);
+	writer_u16(w, denied);
 	writer_u16(w, opt);
 	writer_octets(w, q->octets + HEADER_LEN, question);
 	for (unsigned i = 0; i < addresses; i++) {
-		writer_octets(w, "\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2", 15);
+		writer_octets(w, "\xc0\x0c\0\1\0\1", 6);
+		writer_u32(w, s->ttl);
+		writer_octets(w, "\0\4\xc0\0\2", 5);
 		writer_u8(w, s->number);
+	}
+	if (denied) { /* RFC 2308 §3; MINIMUM as its TTL */
+		writer_octets(w, "\0\0\6\0\1", 5);
+		writer_u32(w, s->ttl);
+		writer_octets(w, "\0\x16\0\0\0\0\0\1\0\0\0\1\0\0\0\1\0\0\0\1", 20);
+		writer_u32(w, s->ttl);
 	}
 	if (opt) {
 		writer_octets(w, "\0\0\x29\x10\0\0\0\0\0\0\0", 11);
 	}
 	assert_false(w->fault);
 	return w->len;
+}
+
+static inline void scripted_say(struct scripted *s, const struct seen *q, enum act act);
+
+static inline void scripted_say_now(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	struct delayed *d = arg;
+	scripted_say(d->server, d->query, ACT_ANSWER);
+	event_free(d->event);
+	d->event = NULL;
+}
+
+static inline void scripted_say_later(struct scripted *s, const struct seen *q)
+{
+	struct timeval wait = {
+		.tv_sec = s->delay_ms / 1000, .tv_usec = (suseconds_t)(s->delay_ms % 1000) * 1000};
+	for (unsigned i = 0; i < DELAYED_MAX; i++) {
+		struct delayed *d = &s->delayed[i];
+		if (!d->event) {
+			d->server = s;
+			d->query = q;
+			d->event = evtimer_new(s->base, scripted_say_now, d);
+			event_add(d->event, &wait);
+			return;
+		}
+	}
+	fail_msg("too many answers to come");
 }
 
 /** Answer a query as `act` says. */
@@ -153,6 +222,7 @@ static inline void scripted_say(struct scripted *s, const struct seen *q, enum a
 		[ACT_REFUSED] = RCODE_REFUSED,
 		[ACT_NOTIMP] = RCODE_NOTIMP,
 		[ACT_NXDOMAIN] = RCODE_NXDOMAIN,
+		[ACT_DENIED] = RCODE_NXDOMAIN,
 		[ACT_CLOSE] = 0};
 	struct writer w = {.data = octets, .size = sizeof(octets)};
 	unsigned addresses = flags[act] ? 0 : 1;
@@ -163,7 +233,14 @@ static inline void scripted_say(struct scripted *s, const struct seen *q, enum a
 		scripted_say(s, q, ACT_FORMERR);
 		return;
 	}
-	size_t len = scripted_response(s, q, flags[act], addresses, &w);
+	if (act == ACT_DELAYED) {
+		scripted_say_later(s, q);
+		return;
+	}
+	if (act == ACT_DROP_OPT && scripted_has_opt(q)) {
+		return;
+	}
+	size_t len = scripted_response(s, q, flags[act], addresses, act == ACT_DENIED, &w);
 	switch (act) {
 	case ACT_SILENT:
 	case ACT_HOLD:
@@ -213,8 +290,10 @@ static inline void scripted_say(struct scripted *s, const struct seen *q, enum a
 static inline struct seen *scripted_note(
 	struct scripted *s, bool tcp, const uint8_t *octets, size_t len)
 {
+	bool probe = scripted_is_probe(octets, len);
 	assert_true(s->count < SEEN_MAX);
-	struct seen *q = &s->seen[s->count++];
+	struct seen *q = probe ? &s->probe : &s->seen[s->count++];
+	s->probes += probe;
 	memset(q, 0, sizeof(*q));
 	q->tcp = tcp;
 	assert_true(len >= HEADER_LEN && len <= sizeof(q->octets));
@@ -242,7 +321,7 @@ static inline void scripted_udp_readable(evutil_socket_t fd, short what, void *a
 	q->port = ntohs(from.ss_family == AF_INET
 				? ((const struct sockaddr_in *)(const void *)&from)->sin_port
 				: ((const struct sockaddr_in6 *)(const void *)&from)->sin6_port);
-	scripted_say(s, q, s->udp);
+	scripted_say(s, q, s->choose ? s->choose(s, q) : s->udp);
 }
 
 static inline void scripted_hang_up(struct connection *c)
@@ -296,7 +375,7 @@ static inline void scripted_tcp_readable(evutil_socket_t fd, short what, void *a
 		c->len -= 2 + len;
 		bool enough = s->tcp_answers > 0 && c->queries++ >= s->tcp_answers;
 		if (s->tcp != ACT_CLOSE && !enough) {
-			scripted_say(s, q, s->tcp);
+			scripted_say(s, q, s->choose ? s->choose(s, q) : s->tcp);
 		}
 		if (s->tcp == ACT_CLOSE || s->close_after || enough) {
 			scripted_hang_up(c);
@@ -345,6 +424,7 @@ static inline void scripted_open(
 	memset(s, 0, sizeof(*s));
 	s->base = base;
 	s->number = number;
+	s->ttl = 60;
 	s->seen = calloc(SEEN_MAX, sizeof(*s->seen));
 	assert_non_null(s->seen);
 	do { /* until one port is free for both */
@@ -390,6 +470,11 @@ static inline void scripted_close(struct scripted *s)
 {
 	if (!s->seen) {
 		return;
+	}
+	for (unsigned i = 0; i < DELAYED_MAX; i++) {
+		if (s->delayed[i].event) {
+			event_free(s->delayed[i].event);
+		}
 	}
 	scripted_hang_up_all(s);
 	scripted_close_tcp(s);

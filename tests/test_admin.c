@@ -2,12 +2,14 @@
  *
  * Tests of admin.c and client.c with what they use: a real socket in a directory of the test, the
  * admin interface on a thread of its own, and peers that are polite, slow or hostile. Worker and
- * mesh are stand-ins, the table is real.
+ * mesh are stand-ins, table and caches are real. What workers with threads say: test_pages.c.
  */
 #include "dns/admin/admin.h"
 
 #include "dns/admin/httpd.h"
 #include "dns/admin/state.h"
+#include "dns/resolve/cache.h"
+#include "dns/wire/record.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,6 +31,8 @@ enum { RESPONSE_SIZE = 65536, WAIT_MS = 15000 };
 struct worker {
 	struct stats stats;
 	struct endpoint listening;
+	struct cache *cache;
+	struct routes *routes;
 };
 
 struct mesh {
@@ -52,6 +56,18 @@ const struct endpoint *worker_listening(const struct worker *worker, unsigned *c
 	return &worker->listening;
 }
 
+void worker_call(struct worker *worker, worker_task *task, void *ctx)
+{
+	static const struct mesh_zones zones;
+	static const struct cookie_secret secret;
+	struct worker_inside inside = {.authority = {.cache = worker->cache,
+					       .routes = worker->routes,
+					       .zones = &zones,
+					       .hop.secret = &secret,
+					       .now_ms = state_now_ms()}};
+	task(ctx, &inside);
+}
+
 const struct mesh_status *mesh_status(const struct mesh *mesh)
 {
 	return &mesh->status;
@@ -65,7 +81,6 @@ const char *mesh_source_name(enum mesh_source source)
 /** A daemon, as far as the admin interface sees it, and the thread that serves it. */
 struct daemon {
 	struct conf conf;
-	struct servers servers;
 	struct worker worker[2];
 	struct worker *workers[2];
 	struct mesh mesh;
@@ -132,6 +147,26 @@ static struct table *large_table(unsigned count)
 	return table;
 }
 
+static void worker_init(struct worker *worker)
+{
+	static const struct cache_settings settings = {
+		.ttl_max = 3600, .negative_ttl_max = 30, .nxdomain_covers = true};
+	worker->cache = cache_new(&settings);
+	worker->routes = routes_new();
+	assert_non_null(worker->cache);
+	assert_non_null(worker->routes);
+}
+
+/* Of all that may be remembered, a failure takes the least to be there. */
+static void remember(struct worker *worker, const char *text, uint16_t qtype)
+{
+	struct dname name;
+	int64_t now = state_now_ms();
+	assert_int_equal(dname_from_text(&name, text, strlen(text)), 0);
+	struct cache_key key = {.name = dname_span(&name), .qtype = qtype, .qclass = CLASS_IN};
+	cache_put_failure(worker->cache, &key, EDE_NETWORK_ERROR, now, now + CACHE_FAILURE_MAX_MS);
+}
+
 static struct daemon *daemon_new(struct table *table, const char *socket_name)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
@@ -141,18 +176,19 @@ static struct daemon *daemon_new(struct table *table, const char *socket_name)
 		d->conf.admin_socket_given = true;
 	}
 	d->conf.workers = 2;
+	d->conf.cache_size = 128 << 10;
+	worker_init(&d->worker[0]);
+	worker_init(&d->worker[1]);
 	d->workers[0] = &d->worker[0];
 	d->workers[1] = &d->worker[1];
 	assert_int_equal(endpoint_parse(&d->worker[0].listening, "127.0.0.1:15053", 0), 0);
-	assert_int_equal(endpoint_parse(&d->servers.item[0], "192.0.2.1", 53), 0);
-	d->servers.count = 1;
 	d->mesh.status = (struct mesh_status){.source = MESH_SOCKET,
 		.loaded_ms = state_now_ms() - 7000,
 		.confirmed_ms = state_now_ms() - 2000,
 		.fetches = 10,
 		.unchanged = 6};
 	d->state = (struct state){.conf = &d->conf,
-		.servers = &d->servers,
+		.routes = d->worker[0].routes,
 		.workers = d->workers,
 		.mesh = &d->mesh,
 		.table = table,
@@ -202,6 +238,10 @@ static void daemon_free(struct daemon *d)
 	}
 	event_base_free(d->base);
 	table_unref(d->state.table);
+	for (unsigned i = 0; i < 2; i++) {
+		cache_free(d->worker[i].cache);
+		routes_unref(d->worker[i].routes);
+	}
 	free(d);
 }
 
@@ -240,13 +280,13 @@ static size_t read_all(int fd, char *octets, size_t size)
 	}
 }
 
-struct response {
+struct seen {
 	char text[RESPONSE_SIZE];
 	unsigned status;
 	const char *body;
 };
 
-static void exchange(struct response *r, int fd, const char *request, size_t len)
+static void exchange(struct seen *r, int fd, const char *request, size_t len)
 {
 	assert_int_equal(send(fd, request, len, MSG_NOSIGNAL), len);
 	size_t got = read_all(fd, r->text, sizeof(r->text) - 1);
@@ -262,19 +302,19 @@ static void exchange(struct response *r, int fd, const char *request, size_t len
 	}
 }
 
-static void ask(struct response *r, int fd, const char *request)
+static void ask(struct seen *r, int fd, const char *request)
 {
 	exchange(r, fd, request, strlen(request));
 }
 
-static void get(struct response *r, int fd, const char *target)
+static void get(struct seen *r, int fd, const char *target)
 {
 	char request[1024];
 	snprintf(request, sizeof(request), "GET %s HTTP/1.0\r\n\r\n", target);
 	ask(r, fd, request);
 }
 
-static struct response r; /* of the test that runs */
+static struct seen r; /* of the test that runs */
 
 struct output {
 	int status;
@@ -301,7 +341,7 @@ static void read_file(int file, char *text, size_t size)
 	close(file);
 }
 
-static struct output client(const char *path, const char *command, const char *argument)
+static struct output ask_with(const char *path, const struct admin_question *question)
 {
 	struct output o;
 	int saved[2];
@@ -309,7 +349,7 @@ static struct output client(const char *path, const char *command, const char *a
 	fflush(stderr);
 	int out = redirect_to_file(STDOUT_FILENO, &saved[0]);
 	int err = redirect_to_file(STDERR_FILENO, &saved[1]);
-	o.status = admin_client(path, command, argument);
+	o.status = admin_client(path, question);
 	fflush(stdout);
 	fflush(stderr);
 	dup2(saved[0], STDOUT_FILENO);
@@ -319,6 +359,11 @@ static struct output client(const char *path, const char *command, const char *a
 	read_file(out, o.out, sizeof(o.out));
 	read_file(err, o.err, sizeof(o.err));
 	return o;
+}
+
+static struct output client(const char *path, const char *page, const char *name)
+{
+	return ask_with(path, &(struct admin_question){.page = page, .name = name});
 }
 
 static int set_up(void **state)
@@ -331,6 +376,14 @@ static int tear_down(void **state)
 {
 	daemon_free(*state);
 	return 0;
+}
+
+/* Turn the daemon of the test into another one. */
+static struct daemon *restart(void **state, struct daemon *d)
+{
+	daemon_free(*state);
+	*state = daemon_start(d);
+	return d;
 }
 
 static const char small_listing[] = "zoo.svc.mesh.local. 30 IN A 241.0.0.9\n"
@@ -386,8 +439,11 @@ static void table_answers_for_one_name(void **state)
 		{"name=zoo.svc.mesh.local%00", 404, NULL},
 		{"name=%1b%5b2J", 404, "\\027[2j is not in the table\n"},
 		{"name=%0d%0aSet-Cookie:x", 404, NULL},
-		{"name=%zz", 404, NULL},
-		{"name=", 400, "not a domain name\n"},
+		{"name=%zz", 400,
+			"found ?name=%zz, expected name=VALUE, each at most once, with %XX for "
+			"what is no letter or digit\n"},
+		{"name=", 400, "not a domain name: \n"},
+		{"name=a..b%0a%1b", 400, "not a domain name: a..b??\n"},
 		{"name=a..b", 400, NULL},
 		{"name=%5c", 400, NULL},
 		{"name=a&name=b", 400, NULL},
@@ -452,14 +508,14 @@ static void status_tells_the_important(void **state)
 {
 	struct daemon *d = *state;
 	snprintf(d->mesh.status.problem, sizeof(d->mesh.status.problem), "bad \x1b[31mdocument");
-	stats_bump(&d->worker[1].stats.server[0].tcp_queries, 4);
 	get(&r, connect_daemon(d), "/status");
 	assert_int_equal(r.status, 200);
 	static const char *const parts[] = {"kuma-dns " KUMA_DNS_VERSION ", up 60 s\n",
 		"ready:", "127.0.0.1:15053", "active: all of port 53\n",
 		"5 names, TTL 30 s, 1 records skipped",
 		"socket, loaded 7 s ago, confirmed 2 s ago\n", "last problem: bad ?[31mdocument\n",
-		"192.0.2.1:53: 0 UDP, 4 TCP", "KiB resident\n"};
+		"upstream:     no servers\n", "cache:        128 KiB, 0 entries in 0 KiB; 0 hits",
+		"KiB resident\n"};
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		if (!strstr(r.body, parts[i])) {
 			fail_msg("no %s in %s", parts[i], r.body);
@@ -517,15 +573,160 @@ static void requests_are_judged_by_rfc_9112(void **state)
 
 static void head_brings_the_head_alone(void **state)
 {
-	static const char *const targets[] = {
-		"/ready", "/metrics", "/table", "/status", "/nothing"};
+	static const char *const targets[] = {"/nothing", "/cache?name=nobody", "/ready",
+		"/metrics", "/table", "/status", "/cache", "/explain?name=a"};
 	for (size_t i = 0; i < sizeof(targets) / sizeof(targets[0]); i++) {
 		char request[64];
 		snprintf(request, sizeof(request), "HEAD %s HTTP/1.1\r\n\r\n", targets[i]);
 		ask(&r, connect_daemon(*state), request);
-		assert_int_equal(r.status, i == 4 ? 404 : 200);
+		assert_int_equal(r.status, i < 2 ? 404 : 200);
 		assert_string_equal(r.body, "");
 	}
+}
+
+static unsigned entries(const struct daemon *d, unsigned worker)
+{
+	return (unsigned)cache_figures(d->worker[worker].cache).entries;
+}
+
+static void nothing_is_forgotten_by_looking(void **state)
+{
+	static const char *const methods[] = {"GET", "HEAD", "PUT", "post"};
+	struct daemon *d = *state;
+	remember(&d->worker[0], "www.example.org", TYPE_A);
+	for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+		char request[64];
+		snprintf(request, sizeof(request), "%s /cache/flush HTTP/1.1\r\n\r\n", methods[i]);
+		ask(&r, connect_daemon(d), request);
+		assert_int_equal(r.status, 405);
+		assert_non_null(strstr(r.text, "\r\nAllow: POST\r\n"));
+		assert_int_equal(entries(d, 0), 1);
+	}
+	ask(&r, connect_daemon(d), "POST /cache/flush HTTP/1.1\r\nContent-Length: 0\r\n\r\n");
+	assert_int_equal(r.status, 200);
+	assert_null(strstr(r.text, "Allow"));
+	assert_string_equal(r.body, "1 entry forgotten\n");
+	assert_int_equal(entries(d, 0), 0);
+}
+
+static void all_workers_forget_a_name_and_what_is_below(void **state)
+{
+	struct daemon *d = *state;
+	for (unsigned i = 0; i < 2; i++) {
+		remember(&d->worker[i], "example.org", TYPE_A);
+		remember(&d->worker[i], "www.example.org", TYPE_A);
+		remember(&d->worker[i], "www.example.org", TYPE_AAAA);
+		remember(&d->worker[i], "anexample.org", TYPE_A);
+	}
+	ask(&r, connect_daemon(d), "POST /cache/flush?name=WWW.example.org HTTP/1.1\r\n\r\n");
+	assert_int_equal(r.status, 200);
+	assert_string_equal(r.body, "www.example.org. and below it: 4 entries forgotten\n");
+	ask(&r, connect_daemon(d), "POST /cache/flush?name=example.org. HTTP/1.1\r\n\r\n");
+	assert_string_equal(r.body, "example.org. and below it: 2 entries forgotten\n");
+	ask(&r, connect_daemon(d), "POST /cache/flush?name=nobody HTTP/1.1\r\n\r\n");
+	assert_string_equal(r.body, "nobody. and below it: 0 entries forgotten\n");
+	assert_int_equal(entries(d, 0) + entries(d, 1), 2);
+	ask(&r, connect_daemon(d), "POST /cache/flush?name=. HTTP/1.1\r\n\r\n");
+	assert_string_equal(r.body, ". and below it: 2 entries forgotten\n");
+}
+
+static void what_is_not_understood_forgets_nothing(void **state)
+{
+	static const char *const queries[] = {"name=", "name=a..b", "nam=a", "name=a&name=b",
+		"name", "name=%", "name=%4", "name=%4g", "name=a&", "&", "=", "name=a&type=A",
+		"all", "name=a?name=b", "NAME=a", "name=a;name=b"};
+	struct daemon *d = *state;
+	remember(&d->worker[0], "a", TYPE_A);
+	for (size_t i = 0; i < sizeof(queries) / sizeof(queries[0]); i++) {
+		char request[128];
+		snprintf(request, sizeof(request), "POST /cache/flush?%s HTTP/1.1\r\n\r\n",
+			queries[i]);
+		ask(&r, connect_daemon(d), request);
+		if (r.status == 200) {
+			assert_null(strstr(r.body, "1 entry")); /* `a?name=b` is a name */
+		} else {
+			assert_int_equal(r.status, 400);
+		}
+		assert_int_equal(entries(d, 0), 1);
+	}
+}
+
+static void hostile_queries_are_answered_with_400(void **state)
+{
+	static const char *const pages[] = {"/cache", "/explain", "/table"};
+	static char request[HTTPD_HEAD_MAX];
+	for (size_t i = 0; i < sizeof(pages) / sizeof(pages[0]); i++) {
+		/* Escapes without end: longer than any name. */
+		size_t len = (size_t)snprintf(request, sizeof(request), "GET %s?name=", pages[i]);
+		while (len + 32 < sizeof(request)) {
+			len += (size_t)snprintf(request + len, sizeof(request) - len, "%%5c%%30");
+		}
+		snprintf(request + len, sizeof(request) - len, " HTTP/1.0\r\n\r\n");
+		ask(&r, connect_daemon(*state), request);
+		assert_int_equal(r.status, 400);
+		for (const char *c = r.body; *c; c++) {
+			assert_true((*c >= 0x20 && *c < 0x7f) || *c == '\n');
+		}
+		char target[64];
+		snprintf(target, sizeof(target), "%s?%%6eame=a", pages[i]);
+		get(&r, connect_daemon(*state), target); /* keys are not decoded */
+		assert_int_equal(r.status, 400);
+	}
+}
+
+static void explain_says_what_was_found_and_what_expected(void **state)
+{
+	static const struct {
+		const char *query;
+		unsigned status;
+		const char *body;
+	} cases[] = {
+		{"name=www.example.org", 200, "name: www.example.org, type A\n"},
+		{"name=www.example.org&type=aaaa", 200, "name: www.example.org, type AAAA\n"},
+		{"type=TYPE65&name=www.example.org", 200, "name: www.example.org, type HTTPS\n"},
+		{"name=www.example.org&type=NO%1b", 400,
+			"not a type: NO?; expected a mnemonic, such as AAAA, or a number, such as "
+			"TYPE65\n"},
+		{"name=www.example.org&type=", 400, "not a type: ; expected"},
+		{"name=www.example.org&type=TYPE65536", 400, "not a type: TYPE65536; expected"},
+		{"name=www.example.org&type=A%00", 400, "not a type: A; expected"},
+		{"type=A", 400, "expected name=NAME\n"},
+		{"", 400, "expected name=NAME\n"},
+		{"name=a&type=A&type=A", 400,
+			"found ?name=a&type=A&type=A, expected name=VALUE and"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char target[256];
+		snprintf(target, sizeof(target), "/explain?%s", cases[i].query);
+		get(&r, connect_daemon(*state), target);
+		print_message("%s: %s", cases[i].query, r.body);
+		assert_int_equal(r.status, cases[i].status);
+		assert_memory_equal(r.body, cases[i].body, strlen(cases[i].body));
+	}
+}
+
+static void without_a_cache_it_says_so(void **state)
+{
+	struct daemon *d = daemon_new(small_table(), "admin.sock");
+	d->conf.cache_size = 0;
+	for (unsigned i = 0; i < 2; i++) {
+		cache_free(d->worker[i].cache);
+		d->worker[i].cache = NULL;
+	}
+	restart(state, d);
+	static const char *const requests[] = {"GET /cache HTTP/1.0\n\n",
+		"GET /cache?name=a HTTP/1.0\n\n", "POST /cache/flush HTTP/1.0\n\n"};
+	for (size_t i = 0; i < sizeof(requests) / sizeof(requests[0]); i++) {
+		ask(&r, connect_daemon(d), requests[i]);
+		assert_int_equal(r.status, 404);
+		assert_string_equal(r.body, "there is no cache: cache.size is 0\n");
+	}
+	get(&r, connect_daemon(d), "/status");
+	assert_non_null(strstr(r.body, "\ncache:        none\n"));
+	get(&r, connect_daemon(d), "/metrics");
+	assert_null(strstr(r.body, "\nkuma_dns_cache_hits_total"));
+	get(&r, connect_daemon(d), "/explain?name=www.example.org");
+	assert_non_null(strstr(r.body, "cache: off\n"));
 }
 
 static void octets_that_come_one_by_one_make_a_request(void **state)
@@ -569,14 +770,6 @@ static void a_large_body_is_thrown_away_and_answered(void **state)
 	assert_int_equal(r.status, 405);
 }
 
-/* Turn the daemon of the test into another one. */
-static struct daemon *restart(void **state, struct daemon *d)
-{
-	daemon_free(*state);
-	*state = daemon_start(d);
-	return d;
-}
-
 static void without_a_table_it_says_503(void **state)
 {
 	restart(state, daemon_new(NULL, "admin.sock"));
@@ -605,6 +798,13 @@ static void a_daemon_that_has_only_begun_is_served_too(void **state)
 		get(&r, connect_daemon(d), targets[i]);
 		assert_int_equal(r.status, 200);
 	}
+	get(&r, connect_daemon(d), "/explain?name=a");
+	assert_int_equal(r.status, 503);
+	d->conf.cache_size = 1 << 20;
+	get(&r, connect_daemon(d), "/cache?name=a");
+	assert_int_equal(r.status, 404);
+	get(&r, connect_daemon(d), "/cache");
+	assert_int_equal(r.status, 200);
 	get(&r, connect_daemon(d), "/ready");
 	assert_string_equal(r.body, "not ready: not listening yet\n");
 }
@@ -858,9 +1058,14 @@ static void tcp_shows_metrics_and_ready_and_nothing_else(void **state)
 		assert_int_equal(r.status, 200);
 		get(&r, connect_tcp(e), "/ready");
 		assert_int_equal(r.status, 200);
-		get(&r, connect_tcp(e), "/table");
-		assert_int_equal(r.status, 404);
-		get(&r, connect_tcp(e), "/status");
+		static const char *const local[] = {
+			"/table", "/status", "/cache", "/cache?name=a", "/explain?name=a"};
+		for (size_t k = 0; k < sizeof(local) / sizeof(local[0]); k++) {
+			get(&r, connect_tcp(e), local[k]);
+			assert_int_equal(r.status, 404);
+			assert_string_equal(r.body, "here are /metrics /ready\n");
+		}
+		ask(&r, connect_tcp(e), "POST /cache/flush HTTP/1.0\r\n\r\n");
 		assert_int_equal(r.status, 404);
 		get(&r, connect_daemon(d), "/table");
 		assert_int_equal(r.status, 200);
@@ -930,13 +1135,57 @@ static void the_client_says_no_with_status_1(void **state)
 	assert_string_equal(o.err, "not ready: no table yet\n");
 }
 
+static void the_client_asks_for_entries_and_has_them_forgotten(void **state)
+{
+	struct daemon *d = *state;
+	const char *path = d->conf.admin_socket;
+	remember(&d->worker[1], "www.example.org", TYPE_AAAA);
+	remember(&d->worker[1], "flush", TYPE_A);
+	struct output o = client(path, "cache", NULL);
+	assert_int_equal(o.status, 0);
+	assert_non_null(strstr(o.out, "\nentries:      2\n"));
+	o = client(path, "cache", "WWW.example.org");
+	assert_int_equal(o.status, 0);
+	assert_memory_equal(o.out, "www.example.org. AAAA failure ", 30);
+	assert_non_null(strstr(o.out, " octets, worker 2\n"));
+	o = ask_with(path, &(struct admin_question){
+				   .page = "cache/flush", .name = "example.org", .changes = true});
+	assert_int_equal(o.status, 0);
+	assert_string_equal(o.out, "example.org. and below it: 1 entry forgotten\n");
+	o = client(path, "cache", "www.example.org");
+	assert_int_equal(o.status, 1);
+	assert_string_equal(o.err, "www.example.org. is not in the cache\n");
+	o = client(path, "cache/flush", NULL); /* without POST */
+	assert_int_equal(o.status, 1);
+	o = ask_with(path, &(struct admin_question){.page = "cache/flush", .changes = true});
+	assert_int_equal(o.status, 0);
+	assert_string_equal(o.out, "1 entry forgotten\n");
+}
+
+static void the_client_has_names_explained(void **state)
+{
+	const struct daemon *d = *state;
+	const char *path = d->conf.admin_socket;
+	struct admin_question question = {.page = "explain", .name = "a\\&b.example", .type = "mx"};
+	struct output o = ask_with(path, &question);
+	assert_int_equal(o.status, 0);
+	assert_memory_equal(o.out, "name: a&b.example, type MX\n", 27);
+	question.type = "NO&TYPE";
+	o = ask_with(path, &question);
+	assert_int_equal(o.status, 2);
+	assert_string_equal(o.out, "");
+	assert_memory_equal(o.err, "not a type: NO&TYPE;", 20);
+	question.name = "a..b";
+	assert_int_equal(ask_with(path, &question).status, 2);
+}
+
 static void the_client_puts_a_long_table_together(void **state)
 {
 	struct daemon *d = restart(state, daemon_new(large_table(20000), "admin.sock"));
 	int saved;
 	fflush(stdout);
 	int out = redirect_to_file(STDOUT_FILENO, &saved);
-	int status = admin_client(d->conf.admin_socket, "table", NULL);
+	int status = admin_client(d->conf.admin_socket, &(struct admin_question){.page = "table"});
 	dup2(saved, STDOUT_FILENO);
 	close(saved);
 	assert_int_equal(status, 0);
@@ -968,8 +1217,6 @@ static void the_client_without_a_daemon_says_so(void **state)
 	path[sizeof(path) - 1] = '\0';
 	assert_int_equal(client(path, "status", NULL).status, 2);
 	assert_int_equal(client("", "status", NULL).status, 2);
-	assert_int_equal(client(path, "stop", NULL).status, 2);
-	assert_int_equal(client(path, "ready", "x").status, 2);
 }
 
 struct liar {
@@ -1070,6 +1317,12 @@ int main(void)
 		TEST(other_paths_are_not_found),
 		TEST(requests_are_judged_by_rfc_9112),
 		TEST(head_brings_the_head_alone),
+		TEST(nothing_is_forgotten_by_looking),
+		TEST(all_workers_forget_a_name_and_what_is_below),
+		TEST(what_is_not_understood_forgets_nothing),
+		TEST(hostile_queries_are_answered_with_400),
+		TEST(explain_says_what_was_found_and_what_expected),
+		TEST(without_a_cache_it_says_so),
 		TEST(octets_that_come_one_by_one_make_a_request),
 		TEST(a_peer_that_closed_its_side_is_answered),
 		TEST(a_head_over_8_kib_is_refused),
@@ -1089,6 +1342,8 @@ int main(void)
 		TEST(a_tcp_address_that_is_taken_is_an_error_that_leaves_nothing),
 		TEST(the_client_prints_what_the_daemon_says),
 		TEST(the_client_says_no_with_status_1),
+		TEST(the_client_asks_for_entries_and_has_them_forgotten),
+		TEST(the_client_has_names_explained),
 		TEST(the_client_puts_a_long_table_together),
 		TEST(the_client_without_a_daemon_says_so),
 		TEST(the_client_takes_no_half_and_no_nonsense),

@@ -210,7 +210,8 @@ static bool has(const struct exposition *e, const char *name)
 
 struct fixture {
 	struct stats stats;
-	struct servers servers;
+	struct server_report server[2];
+	struct cache_figures cache;
 	struct metrics metrics;
 	struct exposition *e;
 };
@@ -221,12 +222,13 @@ static int set_up(void **state)
 	if (!f) {
 		return -1;
 	}
-	f->metrics = (struct metrics){.stats = &f->stats, .servers = &f->servers};
+	f->metrics = (struct metrics){
+		.stats = &f->stats, .servers = f->server, .server_count = 2, .cache = &f->cache};
 	f->metrics.value[METRIC_READY_WAIT] = METRIC_ABSENT;
-	f->servers.count = 2;
+	f->server[0].smoothed_us = 1;
 	*state = f;
-	return endpoint_parse(&f->servers.item[0], "192.0.2.1", 53) ||
-	       endpoint_parse(&f->servers.item[1], "[2001:db8::1]:5353", 53);
+	return endpoint_parse(&f->server[0].at, "192.0.2.1", 53) ||
+	       endpoint_parse(&f->server[1].at, "[2001:db8::1]:5353", 53);
 }
 
 static int tear_down(void **state)
@@ -326,6 +328,8 @@ static void counters_stand_under_their_labels(void **state)
 		{"kuma_dns_transactions", STAT_TRANSACTIONS_NOW},
 		{"kuma_dns_upstream_mismatched_total", STAT_UPSTREAM_MISMATCHED},
 		{"kuma_dns_upstream_truncated_total", STAT_UPSTREAM_TRUNCATED},
+		{"kuma_dns_search_probes_total", STAT_SEARCH_PROBES},
+		{"kuma_dns_cache_prefetches_total", STAT_CACHE_PREFETCHES},
 		{"kuma_dns_tcp_connections_total", STAT_TCP_CONNECTIONS},
 		{"kuma_dns_tcp_connections", STAT_TCP_CONNECTIONS_NOW},
 		{"kuma_dns_drops_total{reason=\"short\"}", STAT_DROP_SHORT},
@@ -345,10 +349,11 @@ static void counters_stand_under_their_labels(void **state)
 static void each_server_has_its_own_series(void **state)
 {
 	struct fixture *f = *state;
-	stats_bump(&f->stats.server[0].udp_queries, 7);
-	stats_bump(&f->stats.server[1].tcp_queries, 8);
-	stats_bump(&f->stats.server[1].failures[UPSTREAM_MALFORMED], 9);
-	stats_bump(&f->stats.server[2].udp_queries, 1000);
+	f->server[0].udp_queries = 7;
+	f->server[1].tcp_queries = 8;
+	f->server[1].failures[UPSTREAM_MALFORMED] = 9;
+	f->server[0].hedges = 10;
+	f->server[1].probes = 11;
 	f->e = exposition(&f->metrics);
 	assert_value(f->e,
 		"kuma_dns_upstream_queries_total{server=\"192.0.2.1:53\",transport=\"udp\"}", 7);
@@ -359,14 +364,121 @@ static void each_server_has_its_own_series(void **state)
 		"kuma_dns_upstream_failures_total{server=\"[2001:db8::1]:5353\",reason="
 		"\"malformed\"}",
 		9);
+	assert_value(f->e, "kuma_dns_upstream_hedges_total{server=\"192.0.2.1:53\"}", 10);
+	assert_value(f->e, "kuma_dns_upstream_hedges_total{server=\"[2001:db8::1]:5353\"}", 0);
+	assert_value(f->e, "kuma_dns_upstream_probes_total{server=\"[2001:db8::1]:5353\"}", 11);
+}
+
+static void each_reason_to_fail_has_its_own_series(void **state)
+{
+	static const char *const reasons[UPSTREAM_FAILURES] = {
+		[UPSTREAM_TIMEOUT] = "timeout",
+		[UPSTREAM_REFUSED] = "refused",
+		[UPSTREAM_SERVFAIL] = "servfail",
+		[UPSTREAM_UNREACHABLE] = "unreachable",
+		[UPSTREAM_MALFORMED] = "malformed",
+	};
+	struct fixture *f = *state;
+	for (unsigned i = 0; i < UPSTREAM_FAILURES; i++) {
+		f->server[0].failures[i] = 20 + i;
+	}
+	f->e = exposition(&f->metrics);
+	for (unsigned i = 0; i < UPSTREAM_FAILURES; i++) {
+		char identity[160];
+		snprintf(identity, sizeof(identity),
+			"kuma_dns_upstream_failures_total{server=\"192.0.2.1:53\",reason=\"%s\"}",
+			reasons[i]);
+		assert_value(f->e, identity, 20 + i);
+	}
+}
+
+static void what_is_known_of_a_server_is_shown(void **state)
+{
+	struct fixture *f = *state;
+	f->server[0].smoothed_us = 1500;
+	f->server[1].no_opt = true;
+	f->server[1].silent = true;
+	f->e = exposition(&f->metrics);
+	assert_value(f->e, "kuma_dns_upstream_up{server=\"192.0.2.1:53\"}", 1);
+	assert_value(f->e, "kuma_dns_upstream_edns{server=\"192.0.2.1:53\"}", 1);
+	assert_value(f->e, "kuma_dns_upstream_loop{server=\"192.0.2.1:53\"}", 0);
+	assert_value(f->e, "kuma_dns_upstream_latency_seconds{server=\"192.0.2.1:53\"}", 0.0015);
+	assert_value(f->e, "kuma_dns_upstream_up{server=\"[2001:db8::1]:5353\"}", 0);
+	assert_value(f->e, "kuma_dns_upstream_edns{server=\"[2001:db8::1]:5353\"}", 0);
+}
+
+static void a_server_that_never_answered_has_no_latency(void **state)
+{
+	struct fixture *f = *state;
+	f->server[0].smoothed_us = 0;
+	f->e = exposition(&f->metrics);
+	assert_false(has(f->e, "kuma_dns_upstream_latency_seconds"));
+	assert_true(has(f->e, "kuma_dns_upstream_up"));
+}
+
+static void a_server_that_is_a_loop_or_ourselves_is_not_up(void **state)
+{
+	struct fixture *f = *state;
+	f->server[0].loop = true;
+	f->server[1].ours = true;
+	f->e = exposition(&f->metrics);
+	assert_value(f->e, "kuma_dns_upstream_up{server=\"192.0.2.1:53\"}", 0);
+	assert_value(f->e, "kuma_dns_upstream_loop{server=\"192.0.2.1:53\"}", 1);
+	assert_value(f->e, "kuma_dns_upstream_up{server=\"[2001:db8::1]:5353\"}", 0);
+}
+
+static void figures_of_the_cache_stand_under_their_names(void **state)
+{
+	struct fixture *f = *state;
+	f->cache = (struct cache_figures){.entries = 2,
+		.octets = 3,
+		.hits = 4,
+		.misses = 5,
+		.covered = 6,
+		.stale = 7,
+		.failed = 8,
+		.insertions = 9,
+		.evictions = 10,
+		.refused = 11};
+	f->e = exposition(&f->metrics);
+	assert_value(f->e, "kuma_dns_cache_entries", 2);
+	assert_value(f->e, "kuma_dns_cache_bytes", 3);
+	assert_value(f->e, "kuma_dns_cache_hits_total", 4);
+	assert_value(f->e, "kuma_dns_cache_misses_total", 5);
+	assert_value(f->e, "kuma_dns_cache_covered_total", 6);
+	assert_value(f->e, "kuma_dns_cache_stale_total", 7);
+	assert_value(f->e, "kuma_dns_cache_failed_total", 8);
+	assert_value(f->e, "kuma_dns_cache_insertions_total", 9);
+	assert_value(f->e, "kuma_dns_cache_evictions_total", 10);
+	assert_value(f->e, "kuma_dns_cache_refused_total", 11);
+}
+
+static void without_a_cache_there_is_no_series_of_it(void **state)
+{
+	struct fixture *f = *state;
+	f->metrics.cache = NULL;
+	f->e = exposition(&f->metrics);
+	assert_false(has(f->e, "kuma_dns_cache_entries"));
+	assert_false(has(f->e, "kuma_dns_cache_hits_total"));
+}
+
+static void resolv_conf_has_its_series(void **state)
+{
+	struct fixture *f = *state;
+	f->metrics.value[METRIC_SEARCH_DOMAINS] = 3;
+	f->metrics.value[METRIC_RESOLV_CONF_CHANGES] = 4;
+	f->e = exposition(&f->metrics);
+	assert_value(f->e, "kuma_dns_search_domains", 3);
+	assert_value(f->e, "kuma_dns_resolv_conf_changes_total", 4);
 }
 
 static void without_servers_there_is_no_series_of_theirs(void **state)
 {
 	struct fixture *f = *state;
-	f->servers.count = 0;
+	f->metrics.server_count = 0;
 	f->e = exposition(&f->metrics);
 	assert_false(has(f->e, "kuma_dns_upstream_queries_total"));
+	assert_false(has(f->e, "kuma_dns_upstream_up"));
 }
 
 static void times_are_written_in_seconds(void **state)
@@ -568,6 +680,13 @@ int main(void)
 		TEST(our_counters_end_in_total),
 		TEST(counters_stand_under_their_labels),
 		TEST(each_server_has_its_own_series),
+		TEST(each_reason_to_fail_has_its_own_series),
+		TEST(what_is_known_of_a_server_is_shown),
+		TEST(a_server_that_never_answered_has_no_latency),
+		TEST(a_server_that_is_a_loop_or_ourselves_is_not_up),
+		TEST(figures_of_the_cache_stand_under_their_names),
+		TEST(without_a_cache_there_is_no_series_of_it),
+		TEST(resolv_conf_has_its_series),
 		TEST(without_servers_there_is_no_series_of_theirs),
 		TEST(times_are_written_in_seconds),
 		TEST(an_unknown_value_has_no_series),

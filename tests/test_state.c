@@ -121,6 +121,115 @@ static void a_short_reason_is_cut_not_overrun(void **state)
 	assert_string_equal(reason, "not lis");
 }
 
+/* Routes to servers of which the first `loops` lead back to us. */
+static struct routes *routes_with(unsigned servers, unsigned loops)
+{
+	struct routes *routes = routes_new();
+	assert_non_null(routes);
+	for (unsigned i = 0; i < servers; i++) {
+		struct endpoint at;
+		char text[32];
+		snprintf(text, sizeof(text), "192.0.2.%u", i + 1);
+		assert_int_equal(endpoint_parse(&at, text, 53), 0);
+		assert_int_equal(
+			routes_add_server(routes, &routes->route[0], &at, false, i + 1), 0);
+		if (i < loops) {
+			atomic_store(&routes->server[i].looped_ms, state_now_ms());
+		}
+	}
+	return routes;
+}
+
+static void a_loop_beside_a_good_server_is_a_remark(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	struct routes *routes = routes_with(2, 1);
+	f.state.routes = routes;
+	assert_true(is_ready(&f));
+	assert_string_equal(f.reason, "name server 192.0.2.1:53 leads back to us");
+	atomic_store(&routes->server[0].looped_ms, state_now_ms() - ROUTES_LOOP_MS - 1000);
+	assert_true(is_ready(&f));
+	assert_string_equal(f.reason, "");
+	routes_unref(routes);
+}
+
+static void where_all_servers_lead_back_it_is_not_ready(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	struct routes *routes = routes_with(2, 1);
+	routes->server[1].ours = true;
+	f.state.routes = routes;
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason,
+		"name server 192.0.2.1:53 leads back to us; name server 192.0.2.2:53 is ourselves");
+	routes_unref(routes);
+}
+
+static void a_server_for_one_zone_does_not_make_up_for_all_others(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	struct routes *routes = routes_with(1, 1);
+	struct dname zone;
+	struct endpoint at;
+	assert_int_equal(dname_from_text(&zone, "corp.example", 12), 0);
+	assert_int_equal(endpoint_parse(&at, "192.0.2.9", 53), 0);
+	struct route *route = routes_add(routes, &zone);
+	assert_non_null(route);
+	assert_int_equal(routes_add_server(routes, route, &at, false, 9), 0);
+	f.state.routes = routes;
+	assert_false(is_ready(&f));
+	atomic_store(&routes->server[0].looped_ms, 0);
+	atomic_store(&routes->server[1].looped_ms, state_now_ms());
+	assert_true(is_ready(&f));
+	assert_string_equal(f.reason, "name server 192.0.2.9:53 leads back to us");
+	routes_unref(routes);
+}
+
+static void without_servers_the_mesh_alone_is_ready(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	struct routes *routes = routes_with(0, 0);
+	f.state.routes = routes;
+	assert_true(is_ready(&f));
+	assert_string_equal(f.reason, "");
+	routes_unref(routes);
+}
+
+static void several_remarks_stand_side_by_side(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	struct routes *routes = routes_with(2, 1);
+	f.state.routes = routes;
+	f.mesh.status.source = MESH_SAVED;
+	f.mesh.status.loaded_ms = state_now_ms() - 90500;
+	assert_true(is_ready(&f));
+	assert_string_equal(f.reason, "name server 192.0.2.1:53 leads back to us; "
+				      "table old: loaded from disk 90 s ago, source silent");
+	routes_unref(routes);
+}
+
+static void more_loops_than_there_is_room_for_are_counted_all_the_same(void **state)
+{
+	(void)state;
+	struct fixture f = ready();
+	struct routes *routes = routes_with(SERVERS_LIST_MAX, SERVERS_LIST_MAX);
+	f.state.routes = routes;
+	f.state.mesh = &f.mesh;
+	for (size_t size = 1; size < 120; size++) {
+		char reason[128];
+		memset(reason, 'x', sizeof(reason));
+		assert_false(state_ready(&f.state, reason, size));
+		assert_true(strlen(reason) < size);
+		assert_int_equal(reason[size], 'x');
+	}
+	routes_unref(routes);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -132,6 +241,12 @@ int main(void)
 		cmocka_unit_test(rules_that_are_not_in_place_make_it_not_ready),
 		cmocka_unit_test(a_saved_table_is_ready_and_marked_as_old),
 		cmocka_unit_test(a_short_reason_is_cut_not_overrun),
+		cmocka_unit_test(a_loop_beside_a_good_server_is_a_remark),
+		cmocka_unit_test(where_all_servers_lead_back_it_is_not_ready),
+		cmocka_unit_test(a_server_for_one_zone_does_not_make_up_for_all_others),
+		cmocka_unit_test(without_servers_the_mesh_alone_is_ready),
+		cmocka_unit_test(several_remarks_stand_side_by_side),
+		cmocka_unit_test(more_loops_than_there_is_room_for_are_counted_all_the_same),
 	};
 	return cmocka_run_group_tests_name("state", tests, NULL, NULL);
 }

@@ -22,12 +22,13 @@ struct world {
 	struct event *heartbeat;
 	struct conf conf;
 	struct stats stats;
-	struct servers servers;
 	struct scripted server;
 	struct upstream *upstream;
 	struct asker asker;
 	bool sending;
 	unsigned told;
+	unsigned heard;
+	int64_t heard_sent_ns;
 	unsigned outcomes[OUTCOME_TIMEOUT + 1];
 	struct attempt *last;
 	int owner;
@@ -55,6 +56,14 @@ static int64_t now_ms(void)
 	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+/* As its user tells it, moved with the rest. */
+static int64_t clock_ns(void)
+{
+	struct timespec ts;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
 static void on_done(
 	void *ctx, struct attempt *attempt, enum outcome outcome, const struct relayed *r)
 {
@@ -65,6 +74,14 @@ static void on_done(
 	w.told++;
 	w.outcomes[outcome]++;
 	w.last = attempt;
+}
+
+static void on_heard(void *ctx, unsigned server, int64_t sent_ns)
+{
+	w.heard_sent_ns = sent_ns;
+	assert_ptr_equal(ctx, &w);
+	assert_int_equal(server, 0);
+	w.heard++;
 }
 
 static void nothing(evutil_socket_t fd, short what, void *arg)
@@ -84,8 +101,6 @@ static int setup(void **state)
 	w.conf.forward_timeout_ms = TIMEOUT_MS;
 	w.conf.transactions_max = 1000;
 	scripted_open(&w.server, w.base, "127.0.0.1", 1);
-	w.servers.item[0] = w.server.at;
-	w.servers.count = 1;
 	struct message m;
 	struct query q;
 	message_query(&m, "www.example", TYPE_A);
@@ -97,7 +112,8 @@ static int setup(void **state)
 static void start(void)
 {
 	assert_int_equal(
-		upstream_open(&w.upstream, w.base, &w.conf, &w.servers, &w.stats, on_done, &w), 0);
+		upstream_open(&w.upstream, w.base, &w.conf, &w.stats, on_done, on_heard, &w), 0);
+	upstream_set_server(w.upstream, 0, &w.server.at);
 }
 
 static int teardown(void **state)
@@ -116,7 +132,8 @@ static struct attempt *send_query(bool tcp)
 	struct writer out = {.data = octets, .size = sizeof(octets)};
 	size_t len = relay_query(&w.asker, 0, true, &out);
 	w.sending = true;
-	struct attempt *a = upstream_send(w.upstream, 0, tcp, &w.asker, octets, len, &w.owner);
+	struct attempt *a =
+		upstream_send(w.upstream, 0, tcp, &w.asker, octets, len, &w.owner, clock_ns());
 	w.sending = false;
 	return a;
 }
@@ -225,6 +242,14 @@ static void a_cancelled_attempt_is_not_told(void **state)
 	scripted_say(&w.server, &w.server.seen[0], ACT_ANSWER);
 	run_for(30);
 	assert_int_equal(w.told, 0);
+	assert_int_equal(w.heard, 1);     /* its server is alive all the same … */
+	assert_true(w.heard_sent_ns > 0); /* … and it is known how long it took */
+	assert_int_equal(atomic_load(&w.stats.value[STAT_UPSTREAM_MISMATCHED]), 0);
+	/* Once more, it is none of ours. */
+	scripted_say(&w.server, &w.server.seen[0], ACT_ANSWER);
+	run_for(30);
+	assert_int_equal(w.heard, 2);
+	assert_int_equal(w.heard_sent_ns, 0);
 	assert_int_equal(atomic_load(&w.stats.value[STAT_UPSTREAM_MISMATCHED]), 1);
 }
 
@@ -251,16 +276,15 @@ static void a_cancelled_tcp_attempt_is_given_back_in_the_end(void **state)
 	assert_int_equal(w.outcomes[OUTCOME_RESPONSE], 1);
 }
 
-static void an_attempt_that_nobody_cancels_times_out(void **state)
+/* Over UDP it is for ever its owner's; over TCP c-ares has a time-out that cannot be left out. */
+static void a_tcp_attempt_that_nobody_cancels_times_out(void **state)
 {
 	(void)state;
 	start();
-	w.server.udp = ACT_SILENT;
 	w.server.tcp = ACT_SILENT;
-	(void)sent_query(false);
 	(void)sent_query(true);
-	await(&w.told, 2);
-	assert_int_equal(w.outcomes[OUTCOME_TIMEOUT], 2);
+	await(&w.told, 1);
+	assert_int_equal(w.outcomes[OUTCOME_TIMEOUT], 1);
 }
 
 /* The callback of c-ares runs inside ares_send where connecting fails at once. */
@@ -268,8 +292,10 @@ static void failing_at_once_is_told_by_the_return_value(void **state)
 {
 	(void)state;
 	/* No route: to the class E broadcast address the kernel connects nothing. */
-	assert_int_equal(endpoint_parse(&w.servers.item[0], "255.255.255.255", 53), 0);
+	struct endpoint nowhere;
+	assert_int_equal(endpoint_parse(&nowhere, "255.255.255.255", 53), 0);
 	start();
+	upstream_set_server(w.upstream, 0, &nowhere);
 	assert_null(send_query(false));
 	assert_null(send_query(true));
 	run_for(20);
@@ -329,7 +355,7 @@ static void a_response_in_single_octets_is_read(void **state)
 	const struct seen *q = &w.server.seen[0];
 	uint8_t frame[512];
 	struct writer out = {.data = frame + 2, .size = sizeof(frame) - 2};
-	size_t len = scripted_response(&w.server, q, 0, 1, &out);
+	size_t len = scripted_response(&w.server, q, 0, 1, false, &out);
 	octets_put_u16(frame, (uint16_t)len);
 	for (size_t i = 0; i < len + 2; i++) {
 		assert_int_equal(send(q->fd, frame + i, 1, MSG_NOSIGNAL), 1);
@@ -349,7 +375,7 @@ static void a_late_answer_leaves_the_connection_to_those_that_are_on_it(void **s
 	struct attempt *second = sent_query(true);
 	assert_true(second->reused);
 	await(&w.server.count, 2);
-	upstream_late(w.upstream, first);
+	upstream_late(first);
 	assert_false(sent_query(true)->reused);
 	await(&w.server.count, 3);
 	assert_int_equal(w.server.accepted, 2);
@@ -394,6 +420,111 @@ static void idle_sockets_are_closed_and_then_no_timer_runs(void **state)
 	assert_int_equal(w.outcomes[OUTCOME_RESPONSE], 23);
 }
 
+/* RFC 7766 §6.2.1.1: many queries on few connections. */
+static void connections_are_shared_by_64_queries_and_are_8_at_most(void **state)
+{
+	(void)state;
+	enum { SHARE = 64, CONNECTIONS = 8 };
+	start();
+	w.server.tcp = ACT_HOLD;
+	for (unsigned i = 0; i < SHARE; i++) {
+		(void)sent_query(true);
+	}
+	await(&w.server.count, SHARE);
+	assert_int_equal(w.server.accepted, 1);
+	for (unsigned i = SHARE; i < SHARE * CONNECTIONS; i++) {
+		(void)sent_query(true);
+	}
+	await(&w.server.count, SHARE * CONNECTIONS);
+	assert_int_equal(w.server.accepted, CONNECTIONS);
+	assert_null(send_query(true));
+	/* Any that has room takes the next one. */
+	unsigned third = 2 * SHARE;
+	scripted_say(&w.server, &w.server.seen[third], ACT_ANSWER);
+	await(&w.told, 1);
+	(void)sent_query(true);
+	await(&w.server.count, SHARE * CONNECTIONS + 1);
+	assert_int_equal(w.server.accepted, CONNECTIONS);
+	assert_int_equal(w.server.seen[SHARE * CONNECTIONS].fd, w.server.seen[third].fd);
+	for (unsigned i = 0; i < w.server.count; i++) {
+		if (i != third) {
+			scripted_say(&w.server, &w.server.seen[i], ACT_ANSWER);
+		}
+	}
+	await(&w.told, SHARE * CONNECTIONS + 1);
+	assert_int_equal(w.outcomes[OUTCOME_RESPONSE], SHARE * CONNECTIONS + 1);
+}
+
+static void an_idle_connection_is_closed_after_5_s(void **state)
+{
+	(void)state;
+	start();
+	(void)sent_query(true);
+	(void)sent_query(false);
+	await(&w.told, 2);
+	clock_ahead += 3;
+	run_for(1100);
+	assert_int_equal(scripted_connections(&w.server), 1);
+	assert_true(sent_query(true)->reused);
+	await(&w.told, 3);
+	clock_ahead += 5;
+	int64_t patience = now_ms() + PATIENCE_MS;
+	while (scripted_connections(&w.server) > 0 && now_ms() < patience) {
+		event_base_loop(w.base, EVLOOP_ONCE);
+	}
+	assert_int_equal(scripted_connections(&w.server), 0);
+	assert_int_equal(w.server.accepted, 1);
+}
+
+/* Its number may be another's later: nothing of it may answer then. */
+static void a_retired_server_keeps_what_is_outstanding_and_gets_nothing_new(void **state)
+{
+	(void)state;
+	struct scripted other;
+	scripted_open(&other, w.base, "127.0.0.1", 2);
+	start();
+	w.server.udp = ACT_HOLD;
+	w.server.tcp = ACT_HOLD;
+	(void)sent_query(false);
+	(void)sent_query(true);
+	await(&w.server.count, 2);
+	upstream_retire_server(w.upstream, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		scripted_say(&w.server, &w.server.seen[i], ACT_ANSWER);
+	}
+	await(&w.told, 2);
+	assert_int_equal(w.outcomes[OUTCOME_RESPONSE], 2);
+	upstream_set_server(w.upstream, 0, &other.at);
+	(void)sent_query(false);
+	assert_false(sent_query(true)->reused);
+	await(&w.told, 4);
+	assert_int_equal(w.outcomes[OUTCOME_RESPONSE], 4);
+	assert_int_equal(other.count, 2);
+	assert_int_equal(w.server.count, 2);
+	scripted_close(&other);
+}
+
+static void a_late_answer_is_heard_after_its_port_was_left(void **state)
+{
+	(void)state;
+	start();
+	w.server.udp = ACT_HOLD;
+	struct attempt *a = sent_query(false);
+	await(&w.server.count, 1);
+	upstream_late(a);
+	upstream_cancel(w.upstream, a);
+	scripted_say(&w.server, &w.server.seen[0], ACT_ANSWER);
+	await(&w.heard, 1);
+	/* Not for ever. */
+	unsigned open = open_descriptors();
+	clock_ahead += 3;
+	int64_t patience = now_ms() + PATIENCE_MS;
+	while (open_descriptors() >= open && now_ms() < patience) {
+		event_base_loop(w.base, EVLOOP_ONCE);
+	}
+	assert_int_equal(open_descriptors(), open - 1);
+}
+
 static void closing_with_queries_in_flight_tells_nobody(void **state)
 {
 	(void)state;
@@ -421,7 +552,7 @@ int main(void)
 		test(attempts_are_limited_and_cancelling_gives_them_back),
 		test(a_cancelled_attempt_is_not_told),
 		test(a_cancelled_tcp_attempt_is_given_back_in_the_end),
-		test(an_attempt_that_nobody_cancels_times_out),
+		test(a_tcp_attempt_that_nobody_cancels_times_out),
 		test(failing_at_once_is_told_by_the_return_value),
 		test(a_refused_connection_fails_all_that_wait_for_it),
 		test(a_cut_connection_fails_all_that_wait_on_it),
@@ -429,6 +560,10 @@ int main(void)
 		test(a_response_in_single_octets_is_read),
 		test(a_late_answer_leaves_the_connection_to_those_that_are_on_it),
 		test(idle_sockets_are_closed_and_then_no_timer_runs),
+		test(connections_are_shared_by_64_queries_and_are_8_at_most),
+		test(an_idle_connection_is_closed_after_5_s),
+		test(a_retired_server_keeps_what_is_outstanding_and_gets_nothing_new),
+		test(a_late_answer_is_heard_after_its_port_was_left),
 		test(closing_with_queries_in_flight_tells_nobody),
 	};
 	return cmocka_run_group_tests_name("upstream", tests, NULL, NULL);

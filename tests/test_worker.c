@@ -13,6 +13,7 @@
 
 #include "conf/conf.h"
 #include "dns/resolve/forward.h"
+#include "dns/serve/explain.h"
 #include "dns/serve/worker.h"
 
 #include <errno.h>
@@ -45,24 +46,30 @@ struct forward {
 	unsigned waiting;
 	struct requestor from[WAITING_MAX];
 	uint16_t id[WAITING_MAX];
-	size_t limit;
+	struct routes *routes;
 };
 
 static atomic_uint forwarded; /* by any worker; the test waits for it */
+static atomic_uint refreshed;
+static atomic_bool at_once; /* what is forwarded is answered inside the call */
 static atomic_size_t last_limit;
 
 int __wrap_forward_open(struct forward **forward, struct event_base *base, const struct conf *conf,
-	const struct servers *servers, struct stats *stats, forward_reply *reply, void *ctx);
-void __wrap_forward_query(
-	struct forward *f, const struct query *q, const struct requestor *from, size_t limit);
+	struct cache *cache, struct stats *stats, forward_reply *reply, void *ctx);
+void __wrap_forward_set_routes(struct forward *f, struct routes *routes);
+void __wrap_forward_query(struct forward *f, const struct query *q,
+	const struct edns_options *options, const struct requestor *from, size_t limit);
 void __wrap_forward_close(struct forward *f);
+void __wrap_forward_refresh(struct forward *f, const struct query *q);
+unsigned __wrap_forward_order(const struct forward *f, const struct route *route, uint8_t order[]);
+void __wrap_forward_report(const struct forward *f, unsigned server, struct server_report *report);
 
 int __wrap_forward_open(struct forward **forward, struct event_base *base, const struct conf *conf,
-	const struct servers *servers, struct stats *stats, forward_reply *reply, void *ctx)
+	struct cache *cache, struct stats *stats, forward_reply *reply, void *ctx)
 {
 	(void)base;
 	(void)conf;
-	(void)servers;
+	(void)cache;
 	(void)stats;
 	*forward = calloc(1, sizeof(**forward));
 	assert_non_null(*forward);
@@ -71,14 +78,54 @@ int __wrap_forward_open(struct forward **forward, struct event_base *base, const
 	return 0;
 }
 
-void __wrap_forward_query(
-	struct forward *f, const struct query *q, const struct requestor *from, size_t limit)
+static void answer_late(struct forward *f, const struct requestor *to, uint16_t id)
 {
+	uint8_t message[HEADER_LEN] = {0, 0, 0x80, RCODE_SERVFAIL};
+	octets_put_u16(message, id);
+	f->reply(f->ctx, to, (struct span){message, sizeof(message)});
+}
+
+void __wrap_forward_query(struct forward *f, const struct query *q,
+	const struct edns_options *options, const struct requestor *from, size_t limit)
+{
+	(void)options;
+	assert_non_null(f->routes);
+	atomic_store(&last_limit, limit);
+	atomic_fetch_add(&forwarded, 1);
+	if (atomic_load(&at_once)) {
+		answer_late(f, from, q->id);
+		return;
+	}
 	f->from[f->waiting] = *from;
 	f->id[f->waiting] = q->id;
 	f->waiting++;
-	atomic_store(&last_limit, limit);
-	atomic_fetch_add(&forwarded, 1);
+}
+
+void __wrap_forward_refresh(struct forward *f, const struct query *q)
+{
+	(void)f, (void)q;
+	atomic_fetch_add(&refreshed, 1);
+}
+
+unsigned __wrap_forward_order(const struct forward *f, const struct route *route, uint8_t order[])
+{
+	(void)f;
+	memcpy(order, route->server, route->count);
+	return route->count;
+}
+
+void __wrap_forward_report(const struct forward *f, unsigned server, struct server_report *report)
+{
+	memset(report, 0, sizeof(*report));
+	report->at = f->routes->server[server].at;
+	report->smoothed_us = 1234;
+	report->p95_us = 2345;
+}
+
+void __wrap_forward_set_routes(struct forward *f, struct routes *routes)
+{
+	routes_unref(f->routes);
+	f->routes = routes;
 }
 
 void __wrap_forward_close(struct forward *f)
@@ -87,15 +134,15 @@ void __wrap_forward_close(struct forward *f)
 		return;
 	}
 	for (unsigned i = 0; i < f->waiting; i++) {
-		uint8_t message[HEADER_LEN] = {0, 0, 0x80, RCODE_SERVFAIL};
-		octets_put_u16(message, f->id[i]);
-		f->reply(f->ctx, &f->from[i], (struct span){message, sizeof(message)});
+		answer_late(f, &f->from[i], f->id[i]);
 	}
+	routes_unref(f->routes);
 	free(f);
 }
 
 static struct mesh_zones zones;
-static const struct servers no_servers;
+static struct routes *no_servers;
+static const struct cookie_secret secret;
 
 static struct dname name_of(const char *text)
 {
@@ -145,7 +192,7 @@ static struct worker *open_worker(struct conf *conf)
 		conf->listen.item[0].len = sizeof(conf->listen.item[0].in);
 	}
 	for (unsigned tries = 0; r == -EADDRINUSE && tries < 16; tries++) {
-		assert_int_equal(worker_open(&worker, conf, &no_servers, &zones), 0);
+		assert_int_equal(worker_open(&worker, conf, no_servers, &zones, &secret), 0);
 		r = worker_listen(worker);
 		if (r != 0) {
 			worker_close(worker);
@@ -341,7 +388,7 @@ static void an_address_that_is_not_ours_is_an_error(void **state)
 	limits(&conf);
 	conf.listen.count = 1;
 	assert_int_equal(endpoint_parse(&conf.listen.item[0], "192.0.2.1:53", 0), 0);
-	assert_int_equal(worker_open(&worker, &conf, &no_servers, &zones), 0);
+	assert_int_equal(worker_open(&worker, &conf, no_servers, &zones, &secret), 0);
 	assert_int_equal(worker_listen(worker), -EADDRNOTAVAIL);
 	worker_close(worker);
 }
@@ -369,7 +416,8 @@ static int listen_by_default(bool with_ipv6)
 	}
 	limits(&conf);
 	conf.port = 15053;
-	if (worker_open(&worker, &conf, &no_servers, &zones) != 0 || worker_listen(worker) != 0) {
+	if (worker_open(&worker, &conf, no_servers, &zones, &secret) != 0 ||
+		worker_listen(worker) != 0) {
 		return CHILD_BAD;
 	}
 	const struct endpoint *listening = worker_listening(worker, &count);
@@ -544,6 +592,249 @@ static void tables_are_handed_over_under_load(void **state)
 	}
 }
 
+/* Calls. */
+
+struct visit {
+	pthread_t where;
+	const struct table *table;
+	struct routes *routes;
+	const struct forward *forward;
+	unsigned times;
+};
+
+static void visit(void *ctx, const struct worker_inside *inside)
+{
+	struct visit *v = ctx;
+	v->where = pthread_self();
+	v->table = inside->authority.table;
+	v->routes = inside->authority.routes;
+	v->forward = inside->forward;
+	v->times++;
+}
+
+static void a_call_is_done_in_the_worker_while_it_runs(void **state)
+{
+	struct conf conf;
+	struct visit v = {.times = 0};
+	(void)state;
+	limits(&conf);
+	struct worker *worker = open_worker(&conf);
+	worker_call(worker, visit, &v);
+	assert_int_equal(v.times, 1);
+	assert_true(pthread_equal(v.where, pthread_self()));
+	assert_ptr_equal(v.routes, no_servers);
+	assert_non_null(v.forward);
+	struct table *table = new_table(1);
+	worker_publish(worker, table_ref(table));
+	assert_int_equal(worker_start(worker), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		worker_call(worker, visit, &v);
+		assert_false(pthread_equal(v.where, pthread_self()));
+		assert_ptr_equal(v.table, table);
+	}
+	worker_stop(worker);
+	worker_call(worker, visit, &v);
+	assert_int_equal(v.times, 102);
+	assert_true(pthread_equal(v.where, pthread_self()));
+	assert_null(v.forward); /* it has ended with the thread */
+	worker_close(worker);
+	table_unref(table);
+}
+
+static struct routes *routes_with(uint16_t port)
+{
+	struct routes *routes = routes_new();
+	struct endpoint server;
+	assert_non_null(routes);
+	assert_int_equal(endpoint_parse(&server, "192.0.2.53", port), 0);
+	assert_int_equal(routes_add_server(routes, &routes->route[0], &server, false, port), 0);
+	return routes;
+}
+
+static void routes_are_changed_before_while_and_after_running(void **state)
+{
+	struct conf conf;
+	struct visit v = {.times = 0};
+	(void)state;
+	limits(&conf);
+	struct worker *worker = open_worker(&conf);
+	for (uint16_t i = 1; i <= 3; i++) {
+		struct routes *routes = routes_with(i);
+		worker_set_routes(worker, routes);
+		worker_call(worker, visit, &v);
+		assert_ptr_equal(v.routes, routes);
+		routes_unref(routes);
+		if (i == 1) {
+			assert_int_equal(worker_start(worker), 0);
+		} else if (i == 2) {
+			worker_stop(worker);
+		}
+	}
+	worker_close(worker);
+}
+
+/* A client whose names are the mesh's and others' in turns. */
+static void *ask_for_both(void *arg)
+{
+	struct asker_thread *a = arg;
+	int fd = client(a->conf, SOCK_DGRAM);
+	uint8_t message[RESPONSE_MAX];
+	for (uint16_t id = 0; !atomic_load(a->stop); id++) {
+		ask_udp(fd, id, id & 1 ? "www.example.com" : "redis.mesh");
+		ssize_t n = recv(fd, message, sizeof(message), 0);
+		if (n < HEADER_LEN || octets_u16(message) != id) {
+			a->backwards = true;
+			break;
+		}
+		a->answers++;
+	}
+	close(fd);
+	return NULL;
+}
+
+static void routes_and_calls_under_load(void **state)
+{
+	enum { CHANGES = 2000 };
+	struct conf conf;
+	struct worker *worker[WORKERS];
+	struct asker_thread asker[CLIENTS];
+	atomic_bool stop = false;
+	struct visit v = {.times = 0};
+	(void)state;
+	limits(&conf);
+	atomic_store(&at_once, true);
+	for (unsigned i = 0; i < WORKERS; i++) {
+		worker[i] = open_worker(&conf);
+		worker_publish(worker[i], new_table(1));
+		assert_int_equal(worker_start(worker[i]), 0);
+	}
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		asker[i] = (struct asker_thread){.conf = &conf, .stop = &stop};
+		assert_int_equal(
+			pthread_create(&asker[i].thread, NULL, ask_for_both, &asker[i]), 0);
+	}
+	for (unsigned n = 1; n <= CHANGES; n++) {
+		struct routes *routes = routes_with((uint16_t)n);
+		for (unsigned i = 0; i < WORKERS; i++) {
+			worker_set_routes(worker[i], routes);
+			worker_call(worker[i], visit, &v);
+			assert_ptr_equal(v.routes, routes);
+		}
+		routes_unref(routes);
+	}
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < CLIENTS; i++) {
+		assert_int_equal(pthread_join(asker[i].thread, NULL), 0);
+		assert_false(asker[i].backwards);
+		assert_true(asker[i].answers > 0);
+	}
+	for (unsigned i = 0; i < WORKERS; i++) {
+		worker_stop(worker[i]);
+		worker_call(worker[i], visit, &v);
+		worker_close(worker[i]);
+	}
+	atomic_store(&at_once, false);
+	assert_int_equal(v.times, WORKERS * (CHANGES + 1));
+}
+
+/* Explaining. */
+
+static size_t put_explain(uint8_t message[QUERY_MAX], uint16_t id, const char *name)
+{
+	size_t len = put_query(message, id, name);
+	octets_put_u16(message + len - 4, TYPE_TXT);
+	octets_put_u16(message + len - 2, CLASS_CH);
+	return len;
+}
+
+static bool mentions(const uint8_t *message, ssize_t len, const char *text)
+{
+	return len > 0 && memmem(message, (size_t)len, text, strlen(text)) != NULL;
+}
+
+static void who_asks_from_this_machine_is_told_why(void **state)
+{
+	struct conf conf;
+	uint8_t query[2 + QUERY_MAX], message[RESPONSE_MAX];
+	(void)state;
+	limits(&conf);
+	struct routes *routes = routes_with(53);
+	struct worker *worker = open_worker(&conf);
+	worker_set_routes(worker, routes);
+	worker_publish(worker, new_table(7));
+	assert_int_equal(worker_start(worker), 0);
+	int udp = client(&conf, SOCK_DGRAM), tcp = client(&conf, SOCK_STREAM);
+	size_t len = put_explain(query, 1, "explain.redis.mesh.kuma-dns");
+	assert_int_equal(send(udp, query, len, 0), len);
+	ssize_t n = recv(udp, message, sizeof(message), 0);
+	assert_true(n >= HEADER_LEN && n <= UDP_LEN_MIN);
+	assert_int_equal(octets_u16(message), 1);
+	assert_int_equal(message[3] & FLAG_RCODE, RCODE_NOERROR);
+	assert_true(octets_u16(message + 6) > 0);
+	assert_true(mentions(message, n, "generation 7"));
+	assert_true(mentions(message, n, "redis.mesh"));
+
+	len = put_explain(query + 2, 2, "explain-mx.www.example.kuma-dns");
+	octets_put_u16(query, (uint16_t)len);
+	assert_int_equal(send(tcp, query, len + 2, MSG_NOSIGNAL), len + 2);
+	assert_int_equal(recv(tcp, message, 2, MSG_WAITALL), 2);
+	n = recv(tcp, message + 2, octets_u16(message), MSG_WAITALL);
+	assert_true(mentions(message, n, "type MX"));
+	assert_true(mentions(message, n, "rule: forwarded"));
+	assert_true(mentions(message, n, "192.0.2.53:53, well, 1.234 ms"));
+
+	len = put_explain(query, 3, "explain-nonsense.www.example.kuma-dns");
+	assert_int_equal(send(udp, query, len, 0), len);
+	assert_int_equal(take_udp(udp, 3), RCODE_FORMERR);
+	worker_stop(worker);
+	assert_int_equal(count(worker, STAT_LOCAL_OTHER), 3);
+	worker_close(worker);
+	routes_unref(routes);
+	close(udp);
+	close(tcp);
+}
+
+struct foreign {
+	const char *peer;
+	unsigned rcode;
+	size_t len;
+};
+
+static void ask_as(void *ctx, const struct worker_inside *inside)
+{
+	static const struct edns_options none;
+	struct foreign *f = ctx;
+	uint8_t message[QUERY_MAX], response[RESPONSE_MAX];
+	struct writer out = {.data = response, .size = sizeof(response)};
+	struct endpoint peer;
+	struct query q;
+	size_t len = put_explain(message, 1, "explain.redis.mesh.kuma-dns");
+	assert_int_equal(query_parse(&q, (struct span){message, len}), 0);
+	assert_int_equal(endpoint_parse(&peer, f->peer, 1234), 0);
+	explain_query(inside, &q, &none, &peer, sizeof(response), &out);
+	f->rcode = response[3] & FLAG_RCODE;
+	f->len = out.len;
+}
+
+static void who_asks_from_elsewhere_is_not_told(void **state)
+{
+	static const char *const elsewhere[] = {"192.0.2.1", "8.8.8.8", "2001:db8::1"};
+	struct conf conf;
+	(void)state;
+	limits(&conf);
+	struct worker *worker = open_worker(&conf);
+	for (size_t i = 0; i < sizeof(elsewhere) / sizeof(elsewhere[0]); i++) {
+		struct foreign f = {.peer = elsewhere[i]};
+		worker_call(worker, ask_as, &f);
+		assert_int_equal(f.rcode, RCODE_REFUSED);
+		assert_true(f.len < 64);
+	}
+	struct foreign here = {.peer = "127.0.0.7"};
+	worker_call(worker, ask_as, &here);
+	assert_int_equal(here.rcode, RCODE_NOERROR);
+	worker_close(worker);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -558,9 +849,18 @@ int main(void)
 		cmocka_unit_test(who_waits_is_answered_at_the_stop),
 		cmocka_unit_test(a_peer_that_reads_nothing_delays_the_stop_no_longer_than_a_second),
 		cmocka_unit_test(tables_are_handed_over_under_load),
+		cmocka_unit_test(a_call_is_done_in_the_worker_while_it_runs),
+		cmocka_unit_test(routes_are_changed_before_while_and_after_running),
+		cmocka_unit_test(routes_and_calls_under_load),
+		cmocka_unit_test(who_asks_from_this_machine_is_told_why),
+		cmocka_unit_test(who_asks_from_elsewhere_is_not_told),
 	};
 	(void)signal(SIGPIPE, SIG_IGN);
 	zones.count = 1;
 	zones.item[0] = name_of("mesh");
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	no_servers = routes_new();
+	assert_non_null(no_servers);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	routes_unref(no_servers);
+	return failed;
 }

@@ -33,22 +33,70 @@ static bool path_is(struct span path, const char *text)
 	return path.len == strlen(text) && memcmp(path.data, text, path.len) == 0;
 }
 
+static const struct place {
+	const char *path;
+	page_function *page;
+	bool tcp;     /* the TCP address has it, too */
+	bool changes; /* what it is about: asked with POST, never by looking around */
+} places[] = {
+	{"/metrics", page_metrics, true, false},
+	{"/ready", page_ready, true, false},
+	{"/status", page_status, false, false},
+	{"/table", page_table, false, false},
+	{"/cache", page_cache, false, false},
+	{"/cache/flush", page_cache_flush, false, true},
+	{"/explain", page_explain, false, false},
+};
+
+enum { PLACES = sizeof(places) / sizeof(places[0]) };
+
+static bool has_place(const struct door *door, const struct place *place)
+{
+	return place->tcp || !door->tcp;
+}
+
+static const struct place *find_place(const struct door *door, struct span path)
+{
+	for (size_t i = 0; i < PLACES; i++) {
+		if (has_place(door, &places[i]) && path_is(path, places[i].path)) {
+			return &places[i];
+		}
+	}
+	return NULL;
+}
+
+static void list_places(const struct door *door, struct httpd_reply *reply)
+{
+	reply->status = 404;
+	evbuffer_add_printf(reply->body, "here are");
+	for (size_t i = 0; i < PLACES; i++) {
+		if (has_place(door, &places[i])) {
+			evbuffer_add_printf(reply->body, " %s", places[i].path);
+		}
+	}
+	evbuffer_add_printf(reply->body, "\n");
+}
+
+static bool is_allowed(const struct place *place, enum httpd_method method)
+{
+	return place->changes ? method == HTTPD_POST : method == HTTPD_GET || method == HTTPD_HEAD;
+}
+
 static void serve(void *ctx, const struct httpd_request *request, struct httpd_reply *reply)
 {
 	const struct door *door = ctx;
-	const struct admin *admin = door->admin;
-	if (path_is(request->path, "/metrics")) {
-		page_metrics(reply, admin->state, admin->start_ns);
-	} else if (path_is(request->path, "/ready")) {
-		page_ready(reply, admin->state);
-	} else if (!door->tcp && path_is(request->path, "/table")) {
-		page_table(reply, admin->state, request->query);
-	} else if (!door->tcp && path_is(request->path, "/status")) {
-		page_status(reply, admin->state);
+	const struct place *place = find_place(door, request->path);
+	const struct page_ask ask = {.state = door->admin->state,
+		.start_ns = door->admin->start_ns,
+		.query = request->query};
+	if (!place) {
+		list_places(door, reply);
+	} else if (!is_allowed(place, request->method)) {
+		reply->status = 405;
+		reply->allow = place->changes ? "POST" : "GET, HEAD";
+		evbuffer_add_printf(reply->body, "this takes %s\n", reply->allow);
 	} else {
-		reply->status = 404;
-		evbuffer_add_printf(reply->body, "here are %s\n",
-			door->tcp ? "/metrics and /ready" : "/metrics, /ready, /status and /table");
+		place->page(reply, &ask);
 	}
 }
 

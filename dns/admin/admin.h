@@ -7,10 +7,15 @@
  *   GET /ready    200 "ready", else 503 and the reason
  *   GET /table    the table, one record a line: name, TTL, class, type, address; `?name=` for one
  *   GET /status   what `kuma-dns status` prints
+ *   GET /cache    figures of the cache; `?name=` for the entries of a name, a line each
+ *   GET /explain  `?name=` and perhaps `&type=`: how that would be answered, and why
+ *   POST /cache/flush  forget everything; `?name=` for a name and all below it
  *
  * The process must ignore SIGPIPE: a peer may vanish at any time.
  */
 #pragma once
+
+#include <stdbool.h>
 
 struct admin;
 struct event_base;
@@ -29,13 +34,20 @@ int admin_open(struct admin **admin, struct event_base *base, const struct state
 /** Stop listening; the socket file is removed where it is still ours. NULL is a no-op. */
 void admin_close(struct admin *admin);
 
+/** What a running daemon is asked. */
+struct admin_question {
+	const char *page; /* its path, without the first slash */
+	const char *name; /* NULL: none is given */
+	const char *type; /* likewise; only with a name */
+	bool changes;     /* it is POST that is wanted */
+};
+
 /**
- * Run a client command (`table [NAME]`, `status`, `ready`, `metrics`) against a running daemon's
- * admin socket; prints the answer on standard output, errors on standard error.
+ * Ask a running daemon at its admin socket; prints the answer on standard output, errors on
+ * standard error.
  *
- * @param path     of the socket
- * @param command  its name
- * @param argument NAME, or NULL
- * @return an exit status: 0; 1 where the daemon said no; 2 where it could not be asked
+ * @param path  of the socket
+ * @return an exit status: 0; 1 where the daemon said no; 2 where it could not be asked, or did not
+ *         understand
  */
-int admin_client(const char *path, const char *command, const char *argument);
+int admin_client(const char *path, const struct admin_question *question);

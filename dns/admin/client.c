@@ -72,17 +72,34 @@ static int send_all(int fd, const char *octets, size_t len)
 	return 0;
 }
 
-static int send_request(int fd, const char *command, const char *argument)
+/* `?name=…&type=…`. @return to be freed; NULL without memory */
+static char *query_string(const struct admin_question *q)
 {
-	char *name = argument ? evhttp_encode_uri(argument) : NULL;
+	char *name = evhttp_encode_uri(q->name ? q->name : "");
+	char *type = evhttp_encode_uri(q->type ? q->type : "");
+	char *query = NULL;
+	if (name && type &&
+		asprintf(&query, "%s%s%s%s", q->name ? "?name=" : "", name, q->type ? "&type=" : "",
+			type) < 0) {
+		query = NULL;
+	}
+	free(name);
+	free(type);
+	return query;
+}
+
+static int send_request(int fd, const struct admin_question *q)
+{
+	char *query = query_string(q);
 	char *request = NULL;
-	if (argument && !name) {
+	if (!query) {
 		return -ENOMEM;
 	}
 	int len = asprintf(&request,
-		"GET /%s%s%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", command,
-		name ? "?name=" : "", name ? name : "");
-	free(name);
+		"%s /%s%s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n",
+		q->changes ? "POST" : "GET", q->page, query,
+		q->changes ? "Content-Length: 0\r\n" : "");
+	free(query);
 	if (len < 0) {
 		return -ENOMEM;
 	}
@@ -122,14 +139,14 @@ static int print(const struct http_response *r)
 		fprintf(stderr, "kuma-dns: cannot write: %s\n", strerror(errno));
 		return STATUS_FAILED;
 	}
-	return r->status == 200 ? STATUS_OK : STATUS_REFUSED;
+	return r->status == 200 ? STATUS_OK : r->status == 400 ? STATUS_FAILED : STATUS_REFUSED;
 }
 
-static int ask(int fd, const char *path, const char *command, const char *argument)
+static int ask(int fd, const char *path, const struct admin_question *question)
 {
 	struct http_response r;
 	http_init(&r, RESPONSE_MAX);
-	int err = send_request(fd, command, argument);
+	int err = send_request(fd, question);
 	if (err == 0) {
 		err = receive(fd, &r);
 	}
@@ -145,22 +162,8 @@ static int ask(int fd, const char *path, const char *command, const char *argume
 	return status;
 }
 
-static bool is_command(const char *command, const char *argument)
+int admin_client(const char *path, const struct admin_question *question)
 {
-	static const char *const plain[] = {"status", "ready", "metrics"};
-	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
-		if (strcmp(command, plain[i]) == 0) {
-			return !argument;
-		}
-	}
-	return strcmp(command, "table") == 0;
-}
-
-int admin_client(const char *path, const char *command, const char *argument)
-{
-	if (!is_command(command, argument)) {
-		return complain(command, "no such command, or too many arguments:", 0);
-	}
 	if (!*path) {
 		return complain("--admin-socket PATH", "no admin socket is configured; use", 0);
 	}
@@ -171,7 +174,7 @@ int admin_client(const char *path, const char *command, const char *argument)
 	if (fd < 0) {
 		return complain(path, "cannot connect to", -fd);
 	}
-	int status = ask(fd, path, command, argument);
+	int status = ask(fd, path, question);
 	close(fd);
 	return status;
 }

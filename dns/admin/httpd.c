@@ -97,6 +97,14 @@ static bool parse_target(struct httpd_request *request, struct span target)
 	return true;
 }
 
+static enum httpd_method parse_method(struct span method)
+{
+	return span_is(method, "GET")    ? HTTPD_GET
+	       : span_is(method, "HEAD") ? HTTPD_HEAD
+	       : span_is(method, "POST") ? HTTPD_POST
+					 : HTTPD_OTHER;
+}
+
 unsigned httpd_request_parse(struct httpd_request *request, struct span head)
 {
 	*request = (struct httpd_request){0};
@@ -109,12 +117,9 @@ unsigned httpd_request_parse(struct httpd_request *request, struct span head)
 	if (!span_take_prefix(&line, "HTTP/") || !parse_target(request, target)) {
 		return 400;
 	}
+	request->method = parse_method(method);
 	request->chunked = span_is(line, "1.1");
-	if (!request->chunked && !span_is(line, "1.0")) {
-		return 505;
-	}
-	request->head = span_is(method, "HEAD");
-	return request->head || span_is(method, "GET") ? 200 : 405;
+	return request->chunked || span_is(line, "1.0") ? 200 : 505;
 }
 
 /* Octets of the head in `buf`, through its blank line; 0 where it is not complete. A line may end
@@ -262,10 +267,10 @@ static bool send_head(struct connection *c, const struct httpd_request *request)
 		       "Content-Type: %s\r\n"
 		       "Cache-Control: no-store\r\n"
 		       "Connection: close\r\n"
-		       "%s%s%s\r\n",
+		       "%s%s%s%s%s\r\n",
 		       c->reply.status, status_text(c->reply.status),
-		       type ? type : "text/plain; charset=utf-8",
-		       c->reply.status == 405 ? "Allow: GET, HEAD\r\n" : "", length,
+		       type ? type : "text/plain; charset=utf-8", c->reply.allow ? "Allow: " : "",
+		       c->reply.allow ? c->reply.allow : "", c->reply.allow ? "\r\n" : "", length,
 		       c->chunked ? "Transfer-Encoding: chunked\r\n" : "") >= 0;
 }
 
@@ -274,7 +279,7 @@ static void send_reply(struct connection *c, const struct httpd_request *request
 	c->phase = WRITING;
 	deadline_set(c, HTTPD_RESPONSE_MS);
 	bool sent = send_head(c, request);
-	if (request->head) {
+	if (request->method == HTTPD_HEAD) {
 		c->reply.more = NULL;
 	} else {
 		sent = sent && send_part(c, c->reply.body, false);

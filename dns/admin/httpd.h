@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A small HTTP server on libevent's buffers: one GET or HEAD a connection. libevent's own server
- * cannot count its connections nor limit the time of a whole request, and one of ours may listen on
- * the network. Everything a peer can hold is limited here: connections, octets, seconds.
+ * A small HTTP server on libevent's buffers: one request a connection, without a body. libevent's
+ * own server cannot count its connections nor limit the time of a whole request, and one of ours
+ * may listen on the network. Everything a peer can hold is limited here: connections, octets,
+ * seconds.
  */
 #pragma once
 
@@ -20,9 +21,16 @@ enum {
 	HTTPD_RESPONSE_MS = 60000 /* for the whole response */
 };
 
+enum httpd_method {
+	HTTPD_OTHER,
+	HTTPD_GET,
+	HTTPD_HEAD, /* no body of the response is wanted */
+	HTTPD_POST  /* its body is not read */
+};
+
 /** What is asked, spans into the request: the path as it was sent, the query without its `?`. */
 struct httpd_request {
-	bool head;    /* HEAD: no body is wanted */
+	enum httpd_method method;
 	bool chunked; /* HTTP/1.1: chunks are understood */
 	struct span path;
 	struct span query;
@@ -39,6 +47,7 @@ struct httpd_reply {
 	unsigned status;
 	struct evbuffer *body;    /* borrowed; to be added to */
 	const char *content_type; /* static; NULL: plain text */
+	const char *allow;        /* static; with 405: the methods of the page */
 
 	/* Set where the body is long: called whenever all before has left, adds some 10 KiB. */
 	enum httpd_more (*more)(void *stream, struct evbuffer *body);
@@ -53,7 +62,7 @@ typedef void httpd_handler(
  * Read the head of a request (RFC 9112 §2 to §5). Pure.
  *
  * @param head  hostile; through the blank line; borrowed as long as `request` is used
- * @return the status to answer with: 200 where `request` is set, else 400, 405 or 505
+ * @return the status to answer with: 200 where `request` is set, else 400 or 505
  */
 unsigned httpd_request_parse(struct httpd_request *request, struct span head);
 

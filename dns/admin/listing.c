@@ -104,37 +104,32 @@ void listing_all(struct httpd_reply *reply, struct table *table)
 	listing_new(reply, table);
 }
 
-static void refuse(struct httpd_reply *reply, unsigned status, const char *owner, const char *why)
+static void not_found(struct httpd_reply *reply, const struct dname *name, const char *why)
 {
-	reply->status = status;
-	if (evbuffer_add_printf(reply->body, "%s%s\n", owner, why) < 0) {
+	char owner[DNAME_TEXT_SIZE];
+	dname_to_text(dname_span(name), owner);
+	reply->status = 404;
+	if (evbuffer_add_printf(reply->body, "%s %s\n", owner, why) < 0) {
 		reply->status = 0;
 	}
 }
 
-void listing_name(struct httpd_reply *reply, struct table *table, const char *name, size_t len)
+void listing_name(struct httpd_reply *reply, struct table *table, const struct dname *name)
 {
-	struct dname dname;
 	struct table_addresses addresses = {0};
-	char owner[DNAME_TEXT_SIZE];
-	if (dname_from_text(&dname, name, len) < 0) {
-		refuse(reply, 400, "", "not a domain name");
-		return;
-	}
-	enum table_found found = table_lookup(table, &dname, &addresses);
-	dname_to_text(dname_span(&dname), owner);
+	enum table_found found = table_lookup(table, name, &addresses);
 	if (found == TABLE_ABSENT) {
-		refuse(reply, 404, owner, " is not in the table");
+		not_found(reply, name, "is not in the table");
 		return;
 	}
 	if (found == TABLE_EMPTY) {
-		refuse(reply, 404, owner, " has no record; names below it have");
+		not_found(reply, name, "has no record; names below it have");
 		return;
 	}
 	struct listing *l = listing_new(reply, table);
 	if (l) {
 		l->single = true;
 		l->addresses = addresses;
-		set_name(l, dname_span(&dname));
+		set_name(l, dname_span(name));
 	}
 }

@@ -11,9 +11,8 @@
 void listing_all(struct httpd_reply *reply, struct table *table);
 
 /**
- * Reply with what a name has: 200; 404 where it has no record; 400 where it is no name.
+ * Reply with what a name has: 200; 404 where it has no record.
  *
- * @param name   `len` octets of presentation format, hostile
  * @param table  one more reference is held
  */
-void listing_name(struct httpd_reply *reply, struct table *table, const char *name, size_t len);
+void listing_name(struct httpd_reply *reply, struct table *table, const struct dname *name);

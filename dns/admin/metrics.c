@@ -12,18 +12,22 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { NS_IN_MS = 1000000, NS_IN_S = 1000000000, LABELS_SIZE = 4096 };
+enum { NS_IN_US = 1000, NS_IN_MS = 1000000, NS_IN_S = 1000000000, LABELS_SIZE = 4096 };
 
 enum origin {
-	FROM_STAT,           /* stats.value[index] */
-	FROM_VALUE,          /* value[index] */
-	FROM_TIME,           /* value[index], ns written as seconds */
-	FROM_WAIT,           /* histogram of one observation, value[index] */
-	FROM_REQUEST,        /* histogram stats.request */
-	FROM_UPSTREAM,       /* histogram stats.upstream */
-	FROM_UDP_QUERIES,    /* of each server */
-	FROM_TCP_QUERIES,    /* of each server */
-	FROM_SERVER_FAILURES /* failures[index] of each server */
+	FROM_STAT,     /* stats.value[index] */
+	FROM_VALUE,    /* value[index] */
+	FROM_TIME,     /* value[index], ns written as seconds */
+	FROM_WAIT,     /* histogram of one observation, value[index] */
+	FROM_REQUEST,  /* histogram stats.request */
+	FROM_UPSTREAM, /* histogram stats.upstream */
+	FROM_CACHE,    /* the figure that stands at octet `index` of struct cache_figures */
+	/* of each server: */
+	FROM_SERVER,        /* the counter that stands at octet `index` of struct server_report */
+	FROM_SERVER_UP,     /* 1 while it is asked, and answers */
+	FROM_SERVER_EDNS,   /* 1 while it is asked with OPT */
+	FROM_SERVER_LOOP,   /* 1 while it leads back to us */
+	FROM_SERVER_LATENCY /* in seconds; absent before its first answer */
 };
 
 struct row {
@@ -32,13 +36,16 @@ struct row {
 	const char *help;
 	const char *labels;
 	enum origin origin;
-	unsigned index;
+	size_t index;
 };
 
 #define COUNTER(name, help)   name, "counter", help
 #define GAUGE(name, help)     name, "gauge", help
 #define HISTOGRAM(name, help) name, "histogram", help
 #define SAME(name)            name, NULL, NULL
+
+#define SERVER_COUNTER(member) FROM_SERVER, offsetof(struct server_report, member)
+#define CACHE_FIGURE(member)   FROM_CACHE, offsetof(struct cache_figures, member)
 
 static const struct row rows[] = {
 	/* Kuma's own, which dashboards use already */
@@ -80,23 +87,66 @@ static const struct row rows[] = {
 		 "requests answered with SERVFAIL at once, at the limit of transactions"),
 		"", FROM_STAT, STAT_TRANSACTIONS_REFUSED},
 	{COUNTER("kuma_dns_upstream_queries_total", "queries sent to a server"),
-		"transport=\"udp\"", FROM_UDP_QUERIES, 0},
-	{SAME("kuma_dns_upstream_queries_total"), "transport=\"tcp\"", FROM_TCP_QUERIES, 0},
+		"transport=\"udp\"", SERVER_COUNTER(udp_queries)},
+	{SAME("kuma_dns_upstream_queries_total"), "transport=\"tcp\"", SERVER_COUNTER(tcp_queries)},
 	{COUNTER("kuma_dns_upstream_failures_total", "queries that a server did not answer well"),
-		"reason=\"timeout\"", FROM_SERVER_FAILURES, UPSTREAM_TIMEOUT},
-	{SAME("kuma_dns_upstream_failures_total"), "reason=\"refused\"", FROM_SERVER_FAILURES,
-		UPSTREAM_REFUSED},
-	{SAME("kuma_dns_upstream_failures_total"), "reason=\"servfail\"", FROM_SERVER_FAILURES,
-		UPSTREAM_SERVFAIL},
-	{SAME("kuma_dns_upstream_failures_total"), "reason=\"unreachable\"", FROM_SERVER_FAILURES,
-		UPSTREAM_UNREACHABLE},
-	{SAME("kuma_dns_upstream_failures_total"), "reason=\"malformed\"", FROM_SERVER_FAILURES,
-		UPSTREAM_MALFORMED},
+		"reason=\"timeout\"", SERVER_COUNTER(failures[UPSTREAM_TIMEOUT])},
+	{SAME("kuma_dns_upstream_failures_total"), "reason=\"refused\"",
+		SERVER_COUNTER(failures[UPSTREAM_REFUSED])},
+	{SAME("kuma_dns_upstream_failures_total"), "reason=\"servfail\"",
+		SERVER_COUNTER(failures[UPSTREAM_SERVFAIL])},
+	{SAME("kuma_dns_upstream_failures_total"), "reason=\"unreachable\"",
+		SERVER_COUNTER(failures[UPSTREAM_UNREACHABLE])},
+	{SAME("kuma_dns_upstream_failures_total"), "reason=\"malformed\"",
+		SERVER_COUNTER(failures[UPSTREAM_MALFORMED])},
+	{COUNTER("kuma_dns_upstream_hedges_total",
+		 "queries to a server because another one took long"),
+		"", SERVER_COUNTER(hedges)},
+	{COUNTER("kuma_dns_upstream_probes_total", "our own queries: does it answer, is it a loop"),
+		"", SERVER_COUNTER(probes)},
+	{GAUGE("kuma_dns_upstream_up", "0 while a server is silent or leads back to us"), "",
+		FROM_SERVER_UP, 0},
+	{GAUGE("kuma_dns_upstream_latency_seconds", "smoothed response time of a server"), "",
+		FROM_SERVER_LATENCY, 0},
+	{GAUGE("kuma_dns_upstream_edns", "0 while a server is asked without EDNS"), "",
+		FROM_SERVER_EDNS, 0},
+	{GAUGE("kuma_dns_upstream_loop", "1 while what a server is asked comes back to us"), "",
+		FROM_SERVER_LOOP, 0},
 	{COUNTER("kuma_dns_upstream_mismatched_total",
 		 "datagrams with the wrong port, ID or question"),
 		"", FROM_STAT, STAT_UPSTREAM_MISMATCHED},
 	{COUNTER("kuma_dns_upstream_truncated_total", "truncated answers, asked again over TCP"),
 		"", FROM_STAT, STAT_UPSTREAM_TRUNCATED},
+
+	{COUNTER("kuma_dns_search_probes_total", "questions for the label next to a search domain"),
+		"", FROM_STAT, STAT_SEARCH_PROBES},
+	{GAUGE("kuma_dns_search_domains", "search domains of resolv.conf"), "", FROM_VALUE,
+		METRIC_SEARCH_DOMAINS},
+	{COUNTER("kuma_dns_resolv_conf_changes_total", "changes of resolv.conf taken over"), "",
+		FROM_VALUE, METRIC_RESOLV_CONF_CHANGES},
+
+	/* the cache */
+	{COUNTER("kuma_dns_cache_hits_total", "answers from the cache, covered ones included"), "",
+		CACHE_FIGURE(hits)},
+	{COUNTER("kuma_dns_cache_misses_total", "requests that the cache had no answer to"), "",
+		CACHE_FIGURE(misses)},
+	{COUNTER("kuma_dns_cache_covered_total",
+		 "NXDOMAIN because a name above does not exist (RFC 8020)"),
+		"", CACHE_FIGURE(covered)},
+	{COUNTER("kuma_dns_cache_stale_total", "answers after their time (RFC 8767)"), "",
+		CACHE_FIGURE(stale)},
+	{COUNTER("kuma_dns_cache_failed_total", "SERVFAIL for what was tried in vain (RFC 9520)"),
+		"", CACHE_FIGURE(failed)},
+	{COUNTER("kuma_dns_cache_insertions_total", "responses and failures remembered"), "",
+		CACHE_FIGURE(insertions)},
+	{COUNTER("kuma_dns_cache_evictions_total", "entries forgotten for want of room"), "",
+		CACHE_FIGURE(evictions)},
+	{COUNTER("kuma_dns_cache_refused_total", "responses that may not be remembered"), "",
+		CACHE_FIGURE(refused)},
+	{COUNTER("kuma_dns_cache_prefetches_total", "entries asked for again before their end"), "",
+		FROM_STAT, STAT_CACHE_PREFETCHES},
+	{GAUGE("kuma_dns_cache_entries", "entries in the cache"), "", CACHE_FIGURE(entries)},
+	{GAUGE("kuma_dns_cache_bytes", "octets that the entries take"), "", CACHE_FIGURE(octets)},
 
 	/* the table */
 	{GAUGE("kuma_dns_table_generation", "number of the table that is served"), "", FROM_VALUE,
@@ -349,42 +399,53 @@ static void put_wait(struct page *page, const char *name, uint64_t ns)
 	put_totals(page, name, known, known ? ns : 0);
 }
 
-static uint64_t server_value(const struct row *row, const struct server_stats *server)
+/* The counter at octet `offset` of a struct. */
+static uint64_t member(const void *of, size_t offset)
+{
+	uint64_t value;
+	memcpy(&value, (const uint8_t *)of + offset, sizeof(value));
+	return value;
+}
+
+static uint64_t server_value(const struct row *row, const struct server_report *server)
 {
 	switch (row->origin) {
-	case FROM_UDP_QUERIES:
-		return load(&server->udp_queries);
-	case FROM_TCP_QUERIES:
-		return load(&server->tcp_queries);
+	case FROM_SERVER_UP:
+		return !server->silent && !server->loop && !server->ours;
+	case FROM_SERVER_EDNS:
+		return !server->no_opt;
+	case FROM_SERVER_LOOP:
+		return server->loop;
+	case FROM_SERVER_LATENCY:
+		return server->smoothed_us ? server->smoothed_us * (uint64_t)NS_IN_US
+					   : METRIC_ABSENT;
 	default:
-		return load(&server->failures[row->index]);
+		return member(server, row->index);
+	}
+}
+
+/* A series; `label` stands before those of the row. */
+static void put_number(struct page *page, const struct row *row, const char *label, uint64_t value)
+{
+	if (value == METRIC_ABSENT) {
+		return;
+	}
+	put_series(page, row->name, "", label, row->labels);
+	if (row->origin == FROM_TIME || row->origin == FROM_SERVER_LATENCY) {
+		put_seconds(page, value);
+	} else {
+		text_add(&page->text, "%" PRIu64 "\n", value);
 	}
 }
 
 static void put_servers(struct page *page, const struct row *row)
 {
-	const struct servers *servers = page->m->servers;
-	for (unsigned i = 0; i < servers->count && i < SERVERS_MAX; i++) {
+	for (unsigned i = 0; i < page->m->server_count; i++) {
+		const struct server_report *server = &page->m->servers[i];
 		char text[ENDPOINT_TEXT_SIZE];
 		char label[sizeof("server=\"\"") + ENDPOINT_TEXT_SIZE];
-		snprintf(label, sizeof(label), "server=\"%s\"",
-			endpoint_format(&servers->item[i], text));
-		put_series(page, row->name, "", label, row->labels);
-		text_add(&page->text, "%" PRIu64 "\n",
-			server_value(row, &page->m->stats->server[i]));
-	}
-}
-
-static void put_number(struct page *page, const struct row *row, uint64_t value)
-{
-	if (value == METRIC_ABSENT) {
-		return;
-	}
-	put_series(page, row->name, "", row->labels, "");
-	if (row->origin == FROM_TIME) {
-		put_seconds(page, value);
-	} else {
-		text_add(&page->text, "%" PRIu64 "\n", value);
+		snprintf(label, sizeof(label), "server=\"%s\"", endpoint_format(&server->at, text));
+		put_number(page, row, label, server_value(row, server));
 	}
 }
 
@@ -397,11 +458,11 @@ static void put_row(struct page *page, const struct row *row)
 	}
 	switch (row->origin) {
 	case FROM_STAT:
-		put_number(page, row, load(&m->stats->value[row->index]));
+		put_number(page, row, "", load(&m->stats->value[row->index]));
 		break;
 	case FROM_VALUE:
 	case FROM_TIME:
-		put_number(page, row, m->value[row->index]);
+		put_number(page, row, "", m->value[row->index]);
 		break;
 	case FROM_WAIT:
 		put_wait(page, row->name, m->value[row->index]);
@@ -412,9 +473,14 @@ static void put_row(struct page *page, const struct row *row)
 	case FROM_UPSTREAM:
 		put_histogram(page, row->name, &m->stats->upstream);
 		break;
-	case FROM_UDP_QUERIES:
-	case FROM_TCP_QUERIES:
-	case FROM_SERVER_FAILURES:
+	case FROM_CACHE:
+		put_number(page, row, "", m->cache ? member(m->cache, row->index) : METRIC_ABSENT);
+		break;
+	case FROM_SERVER:
+	case FROM_SERVER_UP:
+	case FROM_SERVER_EDNS:
+	case FROM_SERVER_LOOP:
+	case FROM_SERVER_LATENCY:
 		put_servers(page, row);
 		break;
 	}

@@ -7,7 +7,8 @@
 
 #include "dns/admin/stats.h"
 #include "dns/mesh/table.h"
-#include "dns/resolve/servers.h"
+#include "dns/resolve/asking.h"
+#include "dns/resolve/cache.h"
 
 struct evbuffer;
 
@@ -22,6 +23,8 @@ enum metric_value {
 	METRIC_FETCHES_UNCHANGED,
 	METRIC_FETCHES_UNREACHABLE,
 	METRIC_FETCHES_REJECTED,
+	METRIC_SEARCH_DOMAINS,
+	METRIC_RESOLV_CONF_CHANGES,
 	METRIC_READY_WAIT, /* ns from start to the first table of a source; absent before */
 	METRIC_UDP_OVERFLOWS,
 	METRIC_REDIRECT_ACTIVE,
@@ -38,8 +41,10 @@ enum metric_value {
 
 struct metrics {
 	const struct stats *stats; /* of all workers */
-	const struct servers *servers;
-	const struct table_label *labels; /* on every series; hostile */
+	const struct server_report *servers;
+	unsigned server_count;
+	const struct cache_figures *cache; /* of all workers; NULL: there is none */
+	const struct table_label *labels;  /* on every series; hostile */
 	size_t label_count;
 	uint64_t value[METRIC_VALUES];
 };

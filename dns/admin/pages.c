@@ -1,36 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * /metrics, /ready and /table: gathering what they say. Adds up the workers' counters each time it
- * is asked; keeps nothing.
+ * /metrics, /ready, /table and /explain: gathering what they say. Asks the workers each time it is
+ * asked; keeps nothing.
  */
 #include "dns/admin/pages.h"
 
+#include "dns/admin/gather.h"
 #include "dns/admin/listing.h"
 #include "dns/admin/metrics.h"
 #include "dns/admin/process.h"
 #include "dns/admin/text.h"
+#include "dns/serve/explain.h"
+#include "dns/wire/record.h"
+#include "dns/wire/rrtype.h"
 
 #include <event2/buffer.h>
-#include <event2/http.h>
-#include <stdlib.h>
 
-enum { NS_IN_MS = 1000000, REASON_SIZE = 640, QUERY_MAX = HTTPD_HEAD_MAX };
+enum { NS_IN_MS = 1000000, REASON_SIZE = 640 };
 
 static uint64_t elapsed_ns(int64_t from_ms, int64_t to_ms)
 {
 	return to_ms > from_ms ? (uint64_t)(to_ms - from_ms) * NS_IN_MS : 0;
-}
-
-uint64_t workers_sum(const struct state *state, struct stats *sum)
-{
-	uint64_t overflows = 0;
-	for (unsigned i = 0; state->workers && i < state->conf->workers; i++) {
-		if (state->workers[i]) {
-			stats_sum(sum, worker_stats(state->workers[i]));
-			overflows += worker_udp_overflows(state->workers[i]);
-		}
-	}
-	return overflows;
 }
 
 static void gather_mesh(uint64_t *value, const struct state *state)
@@ -74,29 +64,40 @@ static void gather_process(uint64_t *value)
 	value[METRIC_CPU] = process.cpu_ns;
 }
 
-void page_metrics(struct httpd_reply *reply, const struct state *state, uint64_t start_ns)
+static void gather_resolv_conf(uint64_t *value, const struct state *state)
 {
-	static const struct servers no_servers;
+	value[METRIC_SEARCH_DOMAINS] = state->routes ? state->routes->search_count : 0;
+	value[METRIC_RESOLV_CONF_CHANGES] =
+		state->watch ? watch_status(state->watch)->changes : METRIC_ABSENT;
+}
+
+void page_metrics(struct httpd_reply *reply, const struct page_ask *ask)
+{
+	static struct gathered all;
+	const struct state *state = ask->state;
 	char reason[REASON_SIZE];
-	struct stats stats = {0};
-	struct metrics m = {
-		.stats = &stats, .servers = state->servers ? state->servers : &no_servers};
-	m.value[METRIC_UDP_OVERFLOWS] = workers_sum(state, &stats);
+	gather(&all, state);
+	struct metrics m = {.stats = &all.stats,
+		.servers = all.server,
+		.server_count = all.server_count,
+		.cache = all.has_cache ? &all.cache : NULL};
+	m.value[METRIC_UDP_OVERFLOWS] = all.overflows;
 	m.value[METRIC_REDIRECT_ACTIVE] = state->redirect == REDIRECT_ACTIVE;
 	m.value[METRIC_READY] = state_ready(state, reason, sizeof(reason));
 	m.value[METRIC_INFO] = 1;
-	m.value[METRIC_START] = start_ns;
+	m.value[METRIC_START] = ask->start_ns;
 	gather_mesh(m.value, state);
+	gather_resolv_conf(m.value, state);
 	gather_table(&m, state);
 	gather_process(m.value);
 	reply->content_type = "text/plain; version=0.0.4; charset=utf-8";
 	reply->status = metrics_write(&m, reply->body) == 0 ? 200 : 0;
 }
 
-void page_ready(struct httpd_reply *reply, const struct state *state)
+void page_ready(struct httpd_reply *reply, const struct page_ask *ask)
 {
 	char reason[REASON_SIZE];
-	bool ready = state_ready(state, reason, sizeof(reason));
+	bool ready = state_ready(ask->state, reason, sizeof(reason));
 	reply->status = ready ? 200 : 503;
 	struct text text = {.out = reply->body};
 	text_add(&text, ready ? "ready" : "not ready");
@@ -111,38 +112,96 @@ void page_ready(struct httpd_reply *reply, const struct state *state)
 	}
 }
 
-/* The value of `name=`, still encoded, as a NUL-terminated string; NULL for any other query. */
-static char *query_name(struct span query)
+/* Parameters */
+
+bool page_params(struct httpd_reply *reply, struct span query, struct param *param, size_t count)
 {
-	static const char key[] = "name=";
-	size_t key_len = sizeof(key) - 1;
-	if (query.len < key_len || memcmp(query.data, key, key_len) != 0 ||
-		memchr(query.data, '&', query.len)) {
-		return NULL;
+	struct text text = {.out = reply->body};
+	if (params_read(query, param, count)) {
+		return true;
 	}
-	return strndup((const char *)query.data + key_len, query.len - key_len);
+	text_add(&text, "found ?%.*s, expected ", (int)query.len, (const char *)query.data);
+	for (size_t i = 0; i < count; i++) {
+		text_add(&text, "%s%s=VALUE", i ? " and " : "", param[i].key);
+	}
+	text_add(&text, ", each at most once, with %%XX for what is no letter or digit\n");
+	reply->status = text.fault ? 0 : 400;
+	return false;
 }
 
-void page_table(struct httpd_reply *reply, const struct state *state, struct span query)
+bool page_name(struct httpd_reply *reply, const struct param *param, struct dname *name)
 {
-	if (!state->table) {
+	struct text text = {.out = reply->body};
+	if (dname_from_text(name, param->value, param->len) == 0) {
+		return true;
+	}
+	text_add(&text, param->given ? "not a domain name: " : "expected name=NAME");
+	text_add_foreign(&text, param->value);
+	text_add(&text, "\n");
+	reply->status = text.fault ? 0 : 400;
+	return false;
+}
+
+void page_table(struct httpd_reply *reply, const struct page_ask *ask)
+{
+	struct param name_param = {.key = "name"};
+	struct table *table = ask->state->table;
+	struct dname name;
+	if (!page_params(reply, ask->query, &name_param, 1)) {
+		return;
+	}
+	if (!table) {
 		reply->status = 503;
 		evbuffer_add_printf(reply->body, "no table yet\n");
+	} else if (!name_param.given) {
+		listing_all(reply, table);
+	} else if (page_name(reply, &name_param, &name)) {
+		listing_name(reply, table, &name);
+	}
+}
+
+/* How a name would be answered */
+
+struct explaining {
+	struct dname name;
+	uint16_t qtype;
+	struct explanation text;
+};
+
+static void explain_inside(void *ctx, const struct worker_inside *inside)
+{
+	struct explaining *e = ctx;
+	explain(&e->text, inside, &e->name, e->qtype);
+}
+
+/* @return whether there is a type, A where none is given */
+static bool read_type(struct httpd_reply *reply, const struct param *param, uint16_t *qtype)
+{
+	struct text text = {.out = reply->body};
+	*qtype = TYPE_A;
+	if (!param->given || rrtype_from_text(qtype, param->value, param->len)) {
+		return true;
+	}
+	text_add(&text, "not a type: ");
+	text_add_foreign(&text, param->value);
+	text_add(&text, "; expected a mnemonic, such as AAAA, or a number, such as TYPE65\n");
+	reply->status = text.fault ? 0 : 400;
+	return false;
+}
+
+void page_explain(struct httpd_reply *reply, const struct page_ask *ask)
+{
+	static struct explaining e;
+	struct param params[] = {{.key = "name"}, {.key = "type"}};
+	if (!page_params(reply, ask->query, params, 2) || !page_name(reply, &params[0], &e.name) ||
+		!read_type(reply, &params[1], &e.qtype)) {
 		return;
 	}
-	if (query.len == 0) {
-		listing_all(reply, state->table);
+	if (!ask->state->workers) {
+		reply->status = 503;
+		evbuffer_add_printf(reply->body, "nobody answers yet\n");
 		return;
 	}
-	char *encoded = query_name(query);
-	size_t len = 0;
-	char *name = encoded ? evhttp_uridecode(encoded, 0, &len) : NULL;
-	free(encoded);
-	if (!name) {
-		reply->status = 400;
-		evbuffer_add_printf(reply->body, "only ?name=NAME is understood\n");
-		return;
-	}
-	listing_name(reply, state->table, name, len);
-	free(name);
+	worker_call(ask->state->workers[0], explain_inside, &e);
+	reply->status = evbuffer_add(reply->body, e.text.text, e.text.len) == 0 ? 200 : 0;
 }

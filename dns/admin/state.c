@@ -4,6 +4,7 @@
  */
 #include "dns/admin/state.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 
 int64_t state_now_ms(void)
@@ -22,6 +23,60 @@ static void no_table(const struct state *state, char *reason, size_t size)
 {
 	const char *problem = state->mesh ? mesh_status(state->mesh)->problem : "";
 	snprintf(reason, size, "no table yet%s%s", problem[0] ? ": " : "", problem);
+}
+
+/* Add to the remarks on one line; what finds no room is cut. */
+__attribute__((format(printf, 3, 4))) static void remark(
+	char *reason, size_t size, const char *format, ...)
+{
+	size_t len = strlen(reason);
+	size_t begin = len;
+	if (len > 0) {
+		len += (size_t)snprintf(reason + len, size - len, "; ");
+	}
+	if (len + 1 >= size) {
+		reason[begin] = '\0'; /* no room but for a separator */
+		return;
+	}
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(reason + len, size - len, format, args);
+	va_end(args);
+}
+
+static void remark_loops(const struct routes *routes, int64_t now_ms, char *reason, size_t size)
+{
+	for (unsigned i = 0; i < routes->server_count; i++) {
+		const struct route_server *server = &routes->server[i];
+		char text[ENDPOINT_TEXT_SIZE];
+		if (routes_is_loop(routes, i, now_ms)) {
+			remark(reason, size, "name server %s %s",
+				endpoint_format(&server->at, text),
+				server->ours ? "is ourselves" : "leads back to us");
+		}
+	}
+}
+
+/* Whether all servers but those of single zones lead back to us. Where there are none, names of the
+ * mesh are all that is wanted. */
+static bool only_loops(const struct routes *routes, int64_t now_ms)
+{
+	const struct route *root = &routes->route[0];
+	unsigned loops = 0;
+	for (unsigned i = 0; i < root->count; i++) {
+		loops += routes_is_loop(routes, root->server[i], now_ms);
+	}
+	return root->count > 0 && loops == root->count;
+}
+
+static bool has_servers(const struct state *state, char *reason, size_t size)
+{
+	int64_t now_ms = state_now_ms();
+	if (!state->routes) {
+		return true;
+	}
+	remark_loops(state->routes, now_ms, reason, size);
+	return !only_loops(state->routes, now_ms);
 }
 
 bool state_ready(const struct state *state, char *reason, size_t size)
@@ -43,9 +98,12 @@ bool state_ready(const struct state *state, char *reason, size_t size)
 		snprintf(reason, size, "redirection failed: %s", state->redirect_text);
 		return false;
 	}
+	if (!has_servers(state, reason, size)) {
+		return false;
+	}
 	if (state_table_old(state)) {
 		int64_t ms = state_now_ms() - mesh_status(state->mesh)->loaded_ms;
-		snprintf(reason, size, "table old: loaded from disk %lld s ago, source silent",
+		remark(reason, size, "table old: loaded from disk %lld s ago, source silent",
 			(long long)ms / 1000);
 	}
 	return true;

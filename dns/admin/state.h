@@ -7,7 +7,8 @@
 
 #include "conf/conf.h"
 #include "dns/mesh/mesh.h"
-#include "dns/resolve/servers.h"
+#include "dns/resolve/routes.h"
+#include "dns/resolve/watch.h"
 #include "dns/serve/worker.h"
 
 enum redirect_state {
@@ -19,8 +20,9 @@ enum redirect_state {
 
 struct state {
 	const struct conf *conf;
-	const struct servers *servers;
-	struct worker **workers; /* conf->workers of them */
+	const struct routes *routes; /* that were set last */
+	const struct watch *watch;   /* NULL: resolv.conf is not followed */
+	struct worker **workers;     /* conf->workers of them */
 	const struct mesh *mesh;
 	struct table *table; /* the one that was published last; NULL before */
 	bool listening;
@@ -31,10 +33,11 @@ struct state {
 };
 
 /**
- * Whether queries are served: listening, a table loaded, rules in place. A saved table counts: it
- * is better than none, and the remark says that it is old.
+ * Whether queries are served: listening, a table loaded, rules in place, and not each server of all
+ * names one that leads back to us. A saved table counts: it is better than none, and a remark says
+ * that it is old.
  *
- * @param[out] reason  one line: why not; where ready, a remark or empty
+ * @param[out] reason  one line: why not; where ready, remarks or empty; cut where it is too long
  * @param      size    of `reason`, at least 1
  */
 bool state_ready(const struct state *state, char *reason, size_t size);

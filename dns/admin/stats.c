@@ -56,12 +56,4 @@ void stats_sum(struct stats *into, const struct stats *from)
 	}
 	histogram_sum(&into->request, &from->request);
 	histogram_sum(&into->upstream, &from->upstream);
-	for (size_t i = 0; i < SERVERS_MAX; i++) {
-		const struct server_stats *server = &from->server[i];
-		add(&into->server[i].udp_queries, &server->udp_queries);
-		add(&into->server[i].tcp_queries, &server->tcp_queries);
-		for (size_t f = 0; f < UPSTREAM_FAILURES; f++) {
-			add(&into->server[i].failures[f], &server->failures[f]);
-		}
-	}
 }

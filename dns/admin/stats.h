@@ -29,6 +29,8 @@ enum counter {
 	STAT_TRANSACTIONS_NOW,     /* gauge */
 	STAT_UPSTREAM_MISMATCHED,  /* datagrams with the wrong port, ID or question, dropped */
 	STAT_UPSTREAM_TRUNCATED,   /* answers with TC, asked again over TCP */
+	STAT_SEARCH_PROBES,        /* questions for the label next to a search domain */
+	STAT_CACHE_PREFETCHES,     /* questions for what the cache is about to lose */
 	/* TCP from requestors */
 	STAT_TCP_CONNECTIONS,     /* accepted */
 	STAT_TCP_CONNECTIONS_NOW, /* gauge */
@@ -44,7 +46,7 @@ enum counter {
 	STAT_COUNT
 };
 
-enum { HISTOGRAM_BUCKETS = 11, SERVERS_MAX = 16 };
+enum { HISTOGRAM_BUCKETS = 11 };
 
 /** Prometheus' default buckets, in seconds: .005 .01 .025 .05 .1 .25 .5 1 2.5 5 10; above is count
  * alone. */
@@ -54,27 +56,20 @@ struct histogram {
 	_Atomic uint64_t sum_ns;
 };
 
+/** Why a query to a server was in vain. */
 enum upstream_failure {
 	UPSTREAM_TIMEOUT,
-	UPSTREAM_REFUSED, /* RCODE REFUSED or NOTIMP */
+	UPSTREAM_REFUSED, /* RCODE REFUSED, NOTIMP, FORMERR or another that is no answer */
 	UPSTREAM_SERVFAIL,
 	UPSTREAM_UNREACHABLE, /* ICMP, connection refused or cut */
 	UPSTREAM_MALFORMED,
 	UPSTREAM_FAILURES
 };
 
-/** One upstream server, by its place in the list of servers. */
-struct server_stats {
-	_Atomic uint64_t udp_queries;
-	_Atomic uint64_t tcp_queries;
-	_Atomic uint64_t failures[UPSTREAM_FAILURES];
-};
-
 struct stats {
 	_Atomic uint64_t value[STAT_COUNT];
 	struct histogram request;  /* time of a request, local or forwarded */
 	struct histogram upstream; /* time of a forwarded request */
-	struct server_stats server[SERVERS_MAX];
 };
 
 /** Add to a counter; the owning thread only. */

@@ -2,6 +2,7 @@
  *
  * /status: what a person wants to know first, a line a subject.
  */
+#include "dns/admin/gather.h"
 #include "dns/admin/pages.h"
 #include "dns/admin/process.h"
 #include "dns/admin/text.h"
@@ -145,8 +146,29 @@ static void put_counts(struct text *text, const struct stats *stats, uint64_t ov
 	text_add(text, "overflows:    %" PRIu64 " datagrams\n", overflows);
 }
 
-static void put_server(
-	struct text *text, const struct endpoint *server, const struct server_stats *stats)
+/* Whether a server is asked, and if not why. */
+static const char *server_condition(const struct server_report *server)
+{
+	return server->ours     ? "is ourselves"
+	       : server->loop   ? "leads back to us"
+	       : server->silent ? "silent"
+				: "up";
+}
+
+/* In milliseconds, to a tenth. */
+static void put_latency(struct text *text, const struct server_report *server)
+{
+	if (server->smoothed_us == 0) {
+		text_add(text, ", no answer yet");
+		return;
+	}
+	uint32_t smoothed = (server->smoothed_us + 50) / 100;
+	uint32_t p95 = (server->p95_us + 50) / 100;
+	text_add(text, ", %" PRIu32 ".%" PRIu32 " ms (95 %% within %" PRIu32 ".%" PRIu32 " ms)",
+		smoothed / 10, smoothed % 10, p95 / 10, p95 % 10);
+}
+
+static void put_server(struct text *text, const struct server_report *server)
 {
 	static const char *const failures[UPSTREAM_FAILURES] = {
 		[UPSTREAM_TIMEOUT] = "timeout",
@@ -156,24 +178,102 @@ static void put_server(
 		[UPSTREAM_MALFORMED] = "malformed",
 	};
 	char address[ENDPOINT_TEXT_SIZE];
-	text_add(text, "upstream:     %s: %" PRIu64 " UDP, %" PRIu64 " TCP",
-		endpoint_format(server, address), load(&stats->udp_queries),
-		load(&stats->tcp_queries));
+	text_add(text, "upstream:     %s: %s", endpoint_format(&server->at, address),
+		server_condition(server));
+	put_latency(text, server);
+	text_add(text,
+		"%s%s, %" PRIu64 " UDP, %" PRIu64 " TCP, %" PRIu64 " hedge%s, %" PRIu64 " probe%s",
+		server->no_opt ? ", without EDNS" : "", server->no_udp ? ", over TCP only" : "",
+		server->udp_queries, server->tcp_queries, server->hedges,
+		server->hedges == 1 ? "" : "s", server->probes, server->probes == 1 ? "" : "s");
 	for (size_t i = 0; i < UPSTREAM_FAILURES; i++) {
-		text_add(text, ", %" PRIu64 " %s", load(&stats->failures[i]), failures[i]);
+		text_add(
+			text, "%s %" PRIu64 " %s", i ? "," : ";", server->failures[i], failures[i]);
 	}
 	text_add(text, "\n");
 }
 
-static void put_servers(struct text *text, const struct state *state, const struct stats *stats)
+static void put_servers(struct text *text, const struct gathered *all)
 {
-	unsigned count = state->servers ? state->servers->count : 0;
-	for (unsigned i = 0; i < count && i < SERVERS_MAX; i++) {
-		put_server(text, &state->servers->item[i], &stats->server[i]);
+	for (unsigned i = 0; i < all->server_count; i++) {
+		put_server(text, &all->server[i]);
 	}
-	if (count == 0) {
+	if (all->server_count == 0) {
 		text_add(text, "upstream:     no servers\n");
 	}
+}
+
+static void put_zone(struct text *text, const struct routes *routes, const struct route *route)
+{
+	char name[DNAME_TEXT_SIZE];
+	(void)dname_to_text(dname_span(&route->zone), name);
+	text_add(text, "zone:         %s:", name);
+	if (route->answer != ROUTE_FORWARD) {
+		text_add(text, " %s\n", route->answer == ROUTE_REFUSE ? "refuse" : "nxdomain");
+		return;
+	}
+	for (unsigned i = 0; i < route->count; i++) {
+		char address[ENDPOINT_TEXT_SIZE];
+		text_add(text, "%s %s", i ? "," : "",
+			endpoint_format(&routes->server[route->server[i]].at, address));
+	}
+	text_add(text, "%s\n", route->count ? "" : " no servers");
+}
+
+static void put_search(struct text *text, const struct routes *routes, uint64_t probes)
+{
+	if (routes->search_count == 0) {
+		text_add(text, "search:       no domains\n");
+		return;
+	}
+	text_add(text, "search:      ");
+	for (unsigned i = 0; i < routes->search_count; i++) {
+		char name[DNAME_TEXT_SIZE];
+		(void)dname_to_text(dname_span(&routes->search[i]), name);
+		text_add(text, "%s %s", i ? "," : "", name);
+	}
+	text_add(text, "; %" PRIu64 " probe%s\n", probes, probes == 1 ? "" : "s");
+}
+
+static void put_routes(struct text *text, const struct state *state, const struct stats *stats)
+{
+	const struct routes *routes = state->routes;
+	for (unsigned i = 0; routes && i < routes->count; i++) {
+		if (routes->route[i].configured) {
+			put_zone(text, routes, &routes->route[i]);
+		}
+	}
+	if (routes) {
+		put_search(text, routes, load(&stats->value[STAT_SEARCH_PROBES]));
+	}
+}
+
+static void put_resolv_conf(struct text *text, const struct state *state)
+{
+	if (!state->watch) {
+		return;
+	}
+	const struct watch_status *watch = watch_status(state->watch);
+	text_add(text, "resolv.conf:  ");
+	text_add_foreign(text, state->conf->resolv_conf);
+	text_add(text, ", %" PRIu64 " change%s%s", watch->changes, watch->changes == 1 ? "" : "s",
+		watch->problem[0] ? "; " : "");
+	text_add_foreign(text, watch->problem);
+	text_add(text, "\n");
+}
+
+static void put_cache(struct text *text, const struct gathered *all)
+{
+	const struct cache_figures *f = &all->cache;
+	if (!all->has_cache) {
+		text_add(text, "cache:        none\n");
+		return;
+	}
+	text_add(text,
+		"cache:        %" PRIu64 " KiB, %" PRIu64 " entries in %" PRIu64 " KiB; %" PRIu64
+		" hits, %" PRIu64 " misses, %" PRIu64 " stale, %" PRIu64 " evictions\n",
+		f->size / 1024, f->entries, f->octets / 1024, f->hits, f->misses, f->stale,
+		f->evictions);
 }
 
 static void put_memory(struct text *text)
@@ -185,11 +285,12 @@ static void put_memory(struct text *text)
 	}
 }
 
-void page_status(struct httpd_reply *reply, const struct state *state)
+void page_status(struct httpd_reply *reply, const struct page_ask *ask)
 {
+	const struct state *state = ask->state;
 	struct text text = {.out = reply->body};
-	struct stats stats = {0};
-	uint64_t overflows = workers_sum(state, &stats);
+	static struct gathered all;
+	gather(&all, state);
 	text_add(&text, "kuma-dns %s, up %lld s\n", KUMA_DNS_VERSION,
 		seconds_since(state->started_ms));
 	put_ready(&text, state);
@@ -197,8 +298,11 @@ void page_status(struct httpd_reply *reply, const struct state *state)
 	put_redirect(&text, state);
 	put_table(&text, state);
 	put_mesh(&text, state);
-	put_servers(&text, state, &stats);
-	put_counts(&text, &stats, overflows);
+	put_servers(&text, &all);
+	put_routes(&text, state, &all.stats);
+	put_resolv_conf(&text, state);
+	put_cache(&text, &all);
+	put_counts(&text, &all.stats, all.overflows);
 	put_memory(&text);
 	reply->status = text.fault ? 0 : 200;
 }

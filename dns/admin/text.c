@@ -4,6 +4,8 @@
  */
 #include "dns/admin/text.h"
 
+#include "dns/wire/dname.h"
+
 #include <event2/buffer.h>
 
 void text_add(struct text *text, const char *format, ...)
@@ -24,4 +26,11 @@ void text_add_foreign(struct text *text, const char *foreign)
 			text->fault = true;
 		}
 	}
+}
+
+void text_add_name(struct text *text, const struct dname *name)
+{
+	char presentation[DNAME_TEXT_SIZE];
+	(void)dname_to_text(dname_span(name), presentation);
+	text_add(text, "%s%s", presentation, name->len > 1 ? "." : "");
 }

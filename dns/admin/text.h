@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 
+struct dname;
 struct evbuffer;
 
 struct text {
@@ -20,3 +21,6 @@ void text_add(struct text *text, const char *format, ...) __attribute__((format(
 /** Append what others wrote: what is not printable ASCII becomes `?`, since people read it on
  * terminals. */
 void text_add_foreign(struct text *text, const char *foreign);
+
+/** Append a name in presentation format, with its trailing dot. */
+void text_add_name(struct text *text, const struct dname *name);

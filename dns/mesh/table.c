@@ -38,7 +38,8 @@ enum table_found table_lookup(
 {
 	uint32_t tag = name_tag(table, name->octets, name->len);
 	const struct slot *slot = slot_find(table, name->octets, name->len, tag);
-	if (slot->name == 0 && table->wildcards) {
+	bool wildcard = slot->name == 0 && table->wildcards;
+	if (wildcard) {
 		slot = wildcard_find(table, name);
 	}
 	if (slot->name == 0) {
@@ -48,6 +49,7 @@ enum table_found table_lookup(
 		return TABLE_EMPTY;
 	}
 	*found = entry_addresses(table, slot->name);
+	found->wildcard = wildcard;
 	return TABLE_NAME;
 }
 

@@ -29,6 +29,7 @@ struct table_addresses {
 	const uint8_t *aaaa;
 	uint16_t a_count;
 	uint16_t aaaa_count;
+	bool wildcard; /* they are a wildcard's */
 };
 
 /**

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The life of a transaction: begun or joined by a query, asked of one server after the other, and
- * ended by the first answer, by failure of all servers, or by its deadline. All delays are
- * constant, so lists in order of time are first-in-first-out, and one timer serves them all.
+ * The life of a transaction, seen from those who wait for it: begun or joined by a query, and ended
+ * by an answer, by an old answer, or by an error. How it is asked is asking.c's business.
  */
 #include "dns/resolve/forward.h"
 
 #include "conf/conf.h"
+#include "conf/log.h"
 #include "dns/admin/stats.h"
+#include "dns/resolve/cache.h"
 #include "dns/resolve/entropy.h"
-#include "dns/resolve/health.h"
+#include "dns/resolve/search.h"
 #include "dns/resolve/transactions.h"
-#include "dns/resolve/upstream.h"
 #include "dns/resolve/waiters.h"
 #include "dns/wire/response.h"
 
@@ -21,30 +21,29 @@
 #include <time.h>
 
 enum {
+	NS_IN_MS = 1000000,
 	ERROR_MAX = 512, /* of responses without records */
-	RESPONSE_MAX = 65535 + RELAY_GROWTH_MAX
+	RESPONSE_MAX = 65535 + RELAY_GROWTH_MAX,
+	FAILURE_MS = 1000,      /* RFC 9520 §3.2: at least */
+	SPARE_TRANSACTIONS = 4, /* one in so many is left for questions that requestors ask */
 };
 
-enum { RANK_NONE, RANK_REFUSED, RANK_SERVFAIL, RANK_TRUNCATED };
-
 struct forward {
-	struct event_base *base;
 	struct stats *stats;
 	forward_reply *reply;
 	void *ctx;
-	unsigned server_count;
-	int64_t timeout_ns;
-	int64_t try_ns;
-	struct upstream *upstream;
-	struct health health;
+	struct cache *cache;
+	struct routes *routes; /* our reference */
+	uint32_t routes_turn;
+	struct asking *asking;
+	bool searches; /* look into search domains */
+	struct search search;
+	bool closing;
 	struct entropy entropy;
 	struct transactions transactions;
 	struct waiters waiters;
-	struct link deadlines;
-	struct link tries;
-	struct event *timer;
-	int64_t timer_ns; /* what it is armed for, while it is pending */
-	uint8_t *out;     /* RESPONSE_MAX octets, where responses are composed */
+	struct link in_flight; /* all transactions */
+	uint8_t *out;          /* RESPONSE_MAX octets, where responses are composed */
 };
 
 static int64_t now_ns(void)
@@ -52,11 +51,6 @@ static int64_t now_ns(void)
 	struct timespec ts;
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
-static int64_t to_ms(int64_t ns)
-{
-	return ns / 1000000;
 }
 
 /* Replies. */
@@ -80,7 +74,7 @@ static void count_reply(
 
 /* A signed response is passed on untouched but for its ID; one that is too large is cut to its
  * question, with TC. */
-static size_t relay_verbatim(const struct relayed *r, const struct asker *a, struct writer *w)
+static void relay_verbatim(const struct relayed *r, const struct asker *a, struct writer *w)
 {
 	size_t len = r->message.len;
 	bool cut = len > a->limit;
@@ -93,7 +87,6 @@ static size_t relay_verbatim(const struct relayed *r, const struct asker *a, str
 		octets_put_u16(w->data + 2, r->flags | FLAG_TC);
 		memset(w->data + 6, 0, 6);
 	}
-	return len;
 }
 
 /** How a transaction ends: with a response, or with our own error. */
@@ -102,52 +95,270 @@ struct ending {
 	enum ede ede;
 };
 
-static size_t compose(const struct transaction *t, const struct asker *a, const struct ending *end,
-	struct writer *w)
+/* Whoever asks over TCP has been cut short already: TC would send it nowhere (RFC 7766 §5). */
+static bool is_dead_end(const struct waiter *waiter, const struct relayed *r)
 {
-	if (!end->response) {
-		struct query q;
-		asker_query(a, &q);
-		return response_error_with(
-			&q, edns_options_span(&a->options), w, a->limit, RCODE_SERVFAIL, end->ede);
-	}
-	return t->verbatim ? relay_verbatim(end->response, a, w)
-			   : relay_response(end->response, a, w);
+	return waiter->from.tcp && (r->flags & FLAG_TC);
 }
 
-/* A reply may bring the next query, which may fail inside it. So errors have a place of their own:
- * what the transport has borrowed is not overwritten. */
-static void reply_to(struct forward *f, struct transaction *t, struct waiter *waiter,
-	const struct ending *end, int64_t now)
+static void compose(const struct transaction *t, const struct waiter *waiter,
+	const struct relayed *r, struct writer *w)
+{
+	if (t->verbatim) {
+		relay_verbatim(r, &waiter->asker, w);
+	} else {
+		(void)relay_response(r, &waiter->asker, w);
+	}
+}
+
+/* The waiter is nobody's any more before its reply is sent, which may bring the next query. */
+static void send_reply(struct forward *f, struct transaction *t, struct waiter *waiter,
+	const struct writer *w, int64_t now)
+{
+	struct requestor to = waiter->from;
+	count_reply(f, t->qtype, octets_u16(w->data + 2) & FLAG_RCODE, waiter->since_ns, now);
+	waiters_give(&f->waiters, waiter);
+	f->reply(f->ctx, &to, (struct span){.data = w->data, .len = w->len});
+}
+
+/* The next query may fail inside the reply. So errors have a place of their own: what the transport
+ * has borrowed is not overwritten. */
+static void reply_error(
+	struct forward *f, struct transaction *t, struct waiter *waiter, enum ede ede, int64_t now)
 {
 	uint8_t error[ERROR_MAX];
 	struct writer w = {.data = error, .size = sizeof(error)};
-	if (end->response) {
-		w = (struct writer){.data = f->out, .size = RESPONSE_MAX};
+	const struct asker *a = &waiter->asker;
+	struct query q;
+	asker_query(a, &q);
+	(void)response_error_with(
+		&q, edns_options_span(&a->options), &w, a->limit, RCODE_SERVFAIL, ede);
+	send_reply(f, t, waiter, &w, now);
+}
+
+static void reply_to(struct forward *f, struct transaction *t, struct waiter *waiter,
+	const struct ending *end, int64_t now)
+{
+	if (!end->response || is_dead_end(waiter, end->response)) {
+		reply_error(f, t, waiter, end->response ? EDE_NETWORK_ERROR : end->ede, now);
+		return;
 	}
-	size_t len = compose(t, &waiter->asker, end, &w);
-	struct requestor to = waiter->from;
-	count_reply(f, t->qtype, octets_u16(w.data + 2) & FLAG_RCODE, waiter->since_ns, now);
-	waiters_give(&f->waiters, waiter);
-	f->reply(f->ctx, &to, (struct span){.data = w.data, .len = len});
+	struct writer w = {.data = f->out, .size = RESPONSE_MAX};
+	compose(t, waiter, end->response, &w);
+	send_reply(f, t, waiter, &w, now);
+}
+
+/* What a transaction is remembered by. An NXDOMAIN above the zone of its route is others' word. */
+static struct cache_key key_of(const struct forward *f, const struct asker *a, struct dname *name)
+{
+	struct cache_key key = cache_key_asker(name, a, asker_subnet(a));
+	key.zone_labels = routes_find(f->routes, name)->labels;
+	return key;
+}
+
+/* RFC 8767 §4, §5: an answer whose time is over, rather than none. */
+static bool reply_stale(
+	struct forward *f, struct transaction *t, struct waiter *waiter, int64_t now)
+{
+	struct query q;
+	struct dname name;
+	struct cache_found found;
+	struct writer w = {.data = f->out, .size = RESPONSE_MAX};
+	if (!f->cache || t->verbatim) {
+		return false;
+	}
+	asker_query(&waiter->asker, &q);
+	struct cache_ask ask = {
+		.key = key_of(f, &waiter->asker, &name),
+		.query = &q,
+		.limit = waiter->asker.limit,
+		.options = edns_options_span(&waiter->asker.options),
+		.stale = true,
+	};
+	if (cache_get(f->cache, &ask, now / NS_IN_MS, &w, &found) != CACHE_HIT) {
+		return false;
+	}
+	send_reply(f, t, waiter, &w, now);
+	return true;
+}
+
+/* A response of our own, without a transaction. */
+static void refuse(struct forward *f, const struct query *q, const struct edns_options *options,
+	const struct requestor *from, size_t limit, enum ede ede)
+{
+	uint8_t octets[ERROR_MAX];
+	struct writer w = {.data = octets, .size = sizeof(octets)};
+	int64_t now = now_ns();
+	(void)response_error_with(q, edns_options_span(options), &w, limit, RCODE_SERVFAIL, ede);
+	count_reply(f, q->qtype, RCODE_SERVFAIL, now, now);
+	f->reply(f->ctx, from, (struct span){.data = octets, .len = w.len});
+}
+
+/* Search domains. */
+
+/** A question of our own: type A, as another one is asked. */
+struct own_question {
+	struct query query;
+	uint8_t octets[DNAME_MAX + 4];
+};
+
+static void own_question(
+	struct own_question *own, const struct dname *name, bool edns_do, uint16_t flags)
+{
+	struct writer w = {.data = own->octets, .size = sizeof(own->octets)};
+	memset(&own->query, 0, sizeof(own->query));
+	own->query.qname = *name;
+	own->query.qtype = TYPE_A;
+	own->query.qclass = CLASS_IN;
+	own->query.flags = flags & (FLAG_RD | FLAG_CD);
+	own->query.edns_do = edns_do;
+	own->query.has_opt = edns_do;
+	writer_octets(&w, name->octets, name->len);
+	writer_u16(&w, TYPE_A);
+	writer_u16(&w, CLASS_IN);
+	own->query.question = (struct span){own->octets, w.len};
+}
+
+static void begin(struct forward *f, struct transaction *t, int64_t now);
+
+/* Ask one for the sake of names that may come, unless that is known, or is being asked; another
+ * question in flight that asks for the same may have asked otherwise than we would. */
+static void ask_own(struct forward *f, const struct own_question *own,
+	const struct search_question *q, int64_t now)
+{
+	struct cache_key key = cache_key_query(&own->query, (struct span){0});
+	key.zone_labels = routes_find(f->routes, &q->name)->labels;
+	const struct transactions *all = &f->transactions;
+	if ((!q->of_domain && cache_has(f->cache, &key, now / NS_IN_MS)) ||
+		transactions_find(all, &own->query) ||
+		all->count > all->size - all->size / SPARE_TRANSACTIONS) {
+		return;
+	}
+	struct transaction *t = transactions_take(&f->transactions, &own->query);
+	if (!t) {
+		return;
+	}
+	if (q->of_domain) {
+		t->of_domain = true;
+		t->domain = (uint8_t)q->domain;
+		search_asked(&f->search, q->domain);
+	}
+	stats_add(f->stats, STAT_SEARCH_PROBES, 1);
+	begin(f, t, now);
+}
+
+/* The question that brings us here is asked all the same, and at the same time: nobody waits
+ * longer, and a server that denies too much is found out. */
+static void begin_below_search(
+	struct forward *f, struct transaction *t, const struct search_question *q, int64_t now)
+{
+	struct own_question own;
+	own_question(&own, &q->name, t->asker.edns_do, t->asker.flags);
+	t->below_search = true;
+	begin(f, t, now); /* the transaction may be over now */
+	ask_own(f, &own, q, now);
+}
+
+static void distrust(struct forward *f, int64_t now)
+{
+	search_distrust(&f->search, now / NS_IN_MS);
+	log_warning("a name server says NXDOMAIN for a name that has names below it (RFC 8020): "
+		    "search domains are not looked into for %d s",
+		SEARCH_DISTRUST_MS / 1000);
+}
+
+/* This name exists, so what is above it was not denied rightly. */
+static void check_above(
+	struct forward *f, const struct transaction *t, const struct cache_key *key, int64_t now)
+{
+	struct dname name;
+	struct dname above;
+	unsigned domain;
+	struct own_question own;
+	if (cache_distrust(f->cache, key)) {
+		distrust(f, now);
+	}
+	(void)cache_key_asker(&name, &t->asker, (struct span){0});
+	if (!routes_search(f->routes, &name, &above, &domain)) {
+		return;
+	}
+	own_question(&own, &above, t->asker.edns_do, t->asker.flags);
+	struct transaction *asked = transactions_find(&f->transactions, &own.query);
+	if (asked) {
+		asked->distrusted = true;
+	}
+}
+
+/* Remembering. */
+
+static void remember_response(
+	struct forward *f, struct transaction *t, const struct relayed *r, int64_t now)
+{
+	struct dname name;
+	struct cache_key key = key_of(f, &t->asker, &name);
+	if (r->rcode == RCODE_NXDOMAIN && t->of_domain) {
+		return; /* our own question must not deny all that is in the domain */
+	}
+	if (r->rcode == RCODE_NXDOMAIN && t->distrusted) {
+		distrust(f, now);
+		return;
+	}
+	if (r->rcode == RCODE_NOERROR && t->below_search) {
+		check_above(f, t, &key, now);
+	}
+	(void)cache_put(f->cache, &key, r, now / NS_IN_MS);
+}
+
+static void remember_failure(struct forward *f, struct transaction *t, enum ede ede, int64_t now)
+{
+	struct dname name;
+	struct cache_key key = key_of(f, &t->asker, &name);
+	int64_t now_ms = now / NS_IN_MS;
+	cache_put_failure(f->cache, &key, ede, now_ms, now_ms + FAILURE_MS);
+}
+
+/* What a transaction with other servers than today's brought says nothing about today's; and what
+ * was asked without recursion is no answer. */
+static void remember(struct forward *f, struct transaction *t, const struct relayed *r,
+	enum ede ede, int64_t now)
+{
+	if (!f->cache || t->verbatim || t->routes_turn != f->routes_turn ||
+		!(t->asker.flags & FLAG_RD) || t->server_count == 0) {
+		return;
+	}
+	if (!r || r->rcode == RCODE_SERVFAIL) {
+		remember_failure(f, t, r ? EDE_CACHED_ERROR : ede, now);
+	} else {
+		remember_response(f, t, r, now);
+	}
+}
+
+/* Ending. */
+
+static bool is_answer(const struct relayed *r)
+{
+	return r && (r->rcode == RCODE_NOERROR || r->rcode == RCODE_NXDOMAIN) &&
+	       !(r->flags & FLAG_TC);
 }
 
 /* Answer all who wait. The transaction is out of every list before the first reply. */
-static void finish(struct forward *f, struct transaction *t, const struct ending *end)
+static void finish(struct forward *f, struct transaction *t, const struct relayed *r, enum ede ede)
 {
 	int64_t now = now_ns();
+	const struct ending end = {.response = r, .ede = ede};
 	transactions_unindex(&f->transactions, t);
-	link_remove(&t->deadline_link);
-	link_remove(&t->try_link);
-	while (!link_empty(&t->attempts)) {
-		struct attempt *a = link_entry(t->attempts.next, struct attempt, sibling);
-		link_remove(&a->sibling);
-		upstream_cancel(f->upstream, a);
+	link_remove(&t->in_flight);
+	remember(f, t, r, ede, now);
+	if (t->of_domain && t->routes_turn == f->routes_turn) {
+		search_answered(&f->search, t->domain, r ? r->rcode : RCODE_SERVFAIL);
 	}
 	while (!link_empty(&t->waiters)) {
-		reply_to(f, t, link_entry(t->waiters.next, struct waiter, link), end, now);
+		struct waiter *waiter = link_entry(t->waiters.next, struct waiter, link);
+		if (is_answer(r) || !reply_stale(f, t, waiter, now)) {
+			reply_to(f, t, waiter, &end, now);
+		}
 	}
-	if (!end->response) {
+	if (!r) {
 		stats_add(f->stats, STAT_UPSTREAM_FAILURES, 1);
 	}
 	histogram_add(&f->stats->upstream, (uint64_t)(now - t->since_ns), 1);
@@ -155,323 +366,116 @@ static void finish(struct forward *f, struct transaction *t, const struct ending
 	transactions_give(&f->transactions, t);
 }
 
-/* Without an answer: the best of what servers said instead, or our own SERVFAIL (RFC 8914 §4.23,
- * §4.24). */
-static void give_up(struct forward *f, struct transaction *t)
+static void on_done(void *ctx, struct transaction *t, const struct relayed *r, enum ede ede)
 {
-	struct relayed r;
-	struct ending end = {.ede = EDE_NO_REACHABLE_AUTHORITY};
-	if (t->unreachable == t->asked) {
-		end.ede = EDE_NETWORK_ERROR;
-	}
-	const struct span said = {.data = t->fallback, .len = t->fallback_len};
-	if (t->fallback && relayed_read(&r, said, &t->asker) == 0) {
-		end.response = &r;
-	}
-	finish(f, t, &end);
+	finish(ctx, t, r, ede);
 }
 
-/* A response of our own, without a transaction. */
-static void refuse(struct forward *f, const struct query *q, const struct requestor *from,
-	size_t limit, enum ede ede)
-{
-	uint8_t octets[ERROR_MAX];
-	struct writer w = {.data = octets, .size = sizeof(octets)};
-	int64_t now = now_ns();
-	size_t len = response_error(q, &w, limit, RCODE_SERVFAIL, ede);
-	count_reply(f, q->qtype, RCODE_SERVFAIL, now, now);
-	f->reply(f->ctx, from, (struct span){.data = octets, .len = len});
-}
-
-/* Asking. */
-
-static void arm_timer(struct forward *f, int64_t now)
-{
-	int64_t at = INT64_MAX;
-	if (!link_empty(&f->deadlines)) {
-		at = link_entry(f->deadlines.next, struct transaction, deadline_link)->deadline_ns;
-	}
-	if (!link_empty(&f->tries)) {
-		int64_t try_ns = link_entry(f->tries.next, struct transaction, try_link)->try_ns;
-		at = try_ns < at ? try_ns : at;
-	}
-	if (at == INT64_MAX || (evtimer_pending(f->timer, NULL) && f->timer_ns <= at)) {
-		return;
-	}
-	f->timer_ns = at;
-	int64_t us = at > now ? (at - now) / 1000 + 1 : 1;
-	struct timeval wait = {.tv_sec = us / 1000000, .tv_usec = us % 1000000};
-	evtimer_add(f->timer, &wait);
-}
-
-static void count_failure(struct forward *f, unsigned server, enum upstream_failure why)
-{
-	stats_bump(&f->stats->server[server].failures[why], 1);
-}
-
-/* No fragments (RFC 9715): a query too large for one datagram goes over TCP. */
-static bool ask_octets(struct forward *f, struct transaction *t, unsigned server, bool tcp,
-	bool with_opt, uint8_t *query, size_t len)
-{
-	tcp = tcp || len > UDP_LEN_OURS;
-	struct attempt *a = upstream_send(f->upstream, server, tcp, &t->asker, query, len, t);
-	if (!a) {
-		return false;
-	}
-	a->with_opt = with_opt;
-	link_append(&t->attempts, &a->sibling);
-	stats_bump(
-		tcp ? &f->stats->server[server].tcp_queries : &f->stats->server[server].udp_queries,
-		1);
-	return true;
-}
-
-/* Ask one server. False where nothing could be sent. */
-static bool ask(struct forward *f, struct transaction *t, unsigned server, bool tcp, bool with_opt)
-{
-	int64_t now = now_ns();
-	uint8_t octets[RELAY_QUERY_MAX];
-	struct writer w = {.data = octets, .size = sizeof(octets)};
-	t->asked |= 1U << server;
-	bool sent = t->verbatim ? ask_octets(f, t, server, tcp, false, t->verbatim, t->verbatim_len)
-				: ask_octets(f, t, server, tcp, with_opt, octets,
-					  relay_query(&t->asker, 0, with_opt, &w));
-	if (!sent) {
-		t->unreachable |= 1U << server;
-		count_failure(f, server, UPSTREAM_UNREACHABLE);
-		return false;
-	}
-	link_remove(&t->try_link);
-	t->try_ns = now + f->try_ns;
-	link_append(&f->tries, &t->try_link);
-	arm_timer(f, now);
-	return true;
-}
-
-/* Ask the next server, or the next that can be asked. False where none can. */
-static bool ask_next(struct forward *f, struct transaction *t)
-{
-	for (unsigned i = 0; i < f->server_count; i++) {
-		unsigned server = t->next_server;
-		t->next_server = (server + 1) % f->server_count;
-		if (ask(f, t, server, false,
-			    health_takes_opt(&f->health, server, to_ms(now_ns())))) {
-			return true;
-		}
-	}
-	return false;
-}
-
-/* A server failed: ask one that was not asked yet. Where there is none, wait for those that were,
- * and where nothing is outstanding, that is the end. */
-static void move_on(struct forward *f, struct transaction *t)
-{
-	for (unsigned i = 0; i < f->server_count; i++) {
-		unsigned server = (t->next_server + i) % f->server_count;
-		if (t->asked & 1U << server) {
-			continue;
-		}
-		t->next_server = (server + 1) % f->server_count;
-		if (ask(f, t, server, false,
-			    health_takes_opt(&f->health, server, to_ms(now_ns())))) {
-			return;
-		}
-	}
-	if (link_empty(&t->attempts)) {
-		give_up(f, t);
-	}
-}
-
-/* Time. */
-
-/* Nothing came back in the usual time from those that were asked. */
-static void mark_late(struct forward *f, struct transaction *t, int64_t now)
-{
-	for (struct link *l = t->attempts.next; l != &t->attempts; l = l->next) {
-		struct attempt *a = link_entry(l, struct attempt, sibling);
-		if (!a->late) {
-			upstream_late(f->upstream, a);
-			health_missed(&f->health, a->server, to_ms(now));
-			count_failure(f, a->server, UPSTREAM_TIMEOUT);
-			t->unreachable &= ~(1U << a->server);
-		}
-	}
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd, (void)what;
-	struct forward *f = arg;
-	int64_t now = now_ns();
-	while (!link_empty(&f->deadlines)) {
-		struct transaction *t =
-			link_entry(f->deadlines.next, struct transaction, deadline_link);
-		if (t->deadline_ns > now) {
-			break;
-		}
-		mark_late(f, t, now);
-		give_up(f, t);
-	}
-	while (!link_empty(&f->tries)) {
-		struct transaction *t = link_entry(f->tries.next, struct transaction, try_link);
-		if (t->try_ns > now) {
-			break;
-		}
-		link_remove(&t->try_link);
-		mark_late(f, t, now);
-		if (!ask_next(f, t) && link_empty(&t->attempts)) {
-			give_up(f, t);
-		}
-	}
-	arm_timer(f, now);
-}
-
-/* What came back. */
-
-static void keep_fallback(struct transaction *t, const struct relayed *r, unsigned rank)
-{
-	if (rank < t->fallback_rank || r->message.len == 0) {
-		return;
-	}
-	uint8_t *copy = malloc(r->message.len);
-	if (!copy) {
-		return;
-	}
-	memcpy(copy, r->message.data, r->message.len);
-	free(t->fallback);
-	t->fallback = copy;
-	t->fallback_len = r->message.len;
-	t->fallback_rank = rank;
-}
-
-/* RFC 6891 §7: FORMERR without OPT is how a server says that it knows no EDNS. */
-static bool stumbles_over_opt(const struct attempt *a, const struct relayed *r)
-{
-	return a->with_opt && r->rcode == RCODE_FORMERR && r->opt_at == 0;
-}
-
-/* It answers without OPT, after it did not with OPT. */
-static void remember_opt(struct forward *f, const struct transaction *t, const struct attempt *a,
-	const struct relayed *r)
-{
-	int64_t now = to_ms(now_ns());
-	if (!a->with_opt && !t->verbatim && health_takes_opt(&f->health, a->server, now) &&
-		(r->rcode == RCODE_NOERROR || r->rcode == RCODE_NXDOMAIN)) {
-		health_refuses_opt(&f->health, a->server, now);
-	}
-}
-
-static void on_response(
-	struct forward *f, struct transaction *t, const struct attempt *a, const struct relayed *r)
-{
-	unsigned server = a->server;
-	health_answered(&f->health, server);
-	t->unreachable &= ~(1U << server);
-	if (stumbles_over_opt(a, r)) {
-		if (!ask(f, t, server, a->tcp, false)) {
-			move_on(f, t);
-		}
-		return;
-	}
-	remember_opt(f, t, a, r);
-	if (!a->tcp && (r->flags & FLAG_TC)) {
-		stats_add(f->stats, STAT_UPSTREAM_TRUNCATED, 1);
-		keep_fallback(t, r, RANK_TRUNCATED);
-		if (!ask(f, t, server, true, a->with_opt)) {
-			move_on(f, t);
-		}
-	} else if (r->rcode == RCODE_SERVFAIL) {
-		count_failure(f, server, UPSTREAM_SERVFAIL);
-		keep_fallback(t, r, RANK_SERVFAIL);
-		move_on(f, t);
-	} else if (r->rcode == RCODE_REFUSED || r->rcode == RCODE_NOTIMP) {
-		count_failure(f, server, UPSTREAM_REFUSED);
-		keep_fallback(t, r, RANK_REFUSED);
-		move_on(f, t);
-	} else {
-		finish(f, t, &(struct ending){.response = r});
-	}
-}
-
-static void on_failure(
-	struct forward *f, struct transaction *t, const struct attempt *a, enum outcome outcome)
-{
-	/* RFC 7766 §6.2.4: a server may close an idle connection just when we use it again. */
-	if (outcome == OUTCOME_UNREACHABLE && a->reused && !t->tcp_repeated) {
-		t->tcp_repeated = true;
-		if (ask(f, t, a->server, true, a->with_opt)) {
-			return;
-		}
-	} else if (outcome == OUTCOME_UNREACHABLE) {
-		t->unreachable |= 1U << a->server;
-		count_failure(f, a->server, UPSTREAM_UNREACHABLE);
-	} else if (outcome == OUTCOME_MALFORMED) {
-		t->unreachable &= ~(1U << a->server);
-		count_failure(f, a->server, UPSTREAM_MALFORMED);
-	} else if (!a->late) {
-		count_failure(f, a->server, UPSTREAM_TIMEOUT);
-	}
-	move_on(f, t);
-}
-
-static void on_done(
-	void *ctx, struct attempt *attempt, enum outcome outcome, const struct relayed *r)
+/* RFC 8767 §5: whoever waits for so long gets what there is; the question goes on, for the cache.
+ */
+static void on_overdue(void *ctx, struct transaction *t)
 {
 	struct forward *f = ctx;
-	struct transaction *t = attempt->owner;
-	link_remove(&attempt->sibling);
-	if (outcome == OUTCOME_RESPONSE) {
-		on_response(f, t, attempt, r);
-	} else {
-		on_failure(f, t, attempt, outcome);
+	int64_t now = now_ns();
+	struct link *next;
+	for (struct link *l = t->waiters.next; l != &t->waiters; l = next) {
+		next = l->next;
+		(void)reply_stale(f, t, link_entry(l, struct waiter, link), now);
 	}
 }
 
 /* Coming in. */
 
-static void begin(struct forward *f, struct transaction *t, struct waiter *first, int64_t now)
+static void begin(struct forward *f, struct transaction *t, int64_t now)
 {
-	link_append(&t->waiters, &first->link);
+	const struct route *route = &f->routes->route[0];
+	if (f->routes->count > 1) {
+		struct dname name;
+		(void)cache_key_asker(&name, &t->asker, (struct span){0});
+		route = routes_find(f->routes, &name);
+	}
 	stats_add(f->stats, STAT_TRANSACTIONS, 1);
 	stats_add(f->stats, STAT_TRANSACTIONS_NOW, 1);
-	t->since_ns = now;
-	t->deadline_ns = now + f->timeout_ns;
-	link_append(&f->deadlines, &t->deadline_link);
-	t->next_server = health_first(&f->health, f->server_count, to_ms(now));
-	if (!ask_next(f, t)) {
-		give_up(f, t);
+	t->routes_turn = f->routes_turn;
+	link_append(&f->in_flight, &t->in_flight);
+	asking_begin(f->asking, t, route, now);
+}
+
+/* @return whether it was begun: its name is below a search domain, of which there is more to know
+ */
+static bool begin_with_search(struct forward *f, struct transaction *t, int64_t now)
+{
+	struct dname name;
+	struct search_question q;
+	const struct cache_key key = cache_key_asker(&name, &t->asker, asker_subnet(&t->asker));
+	if (key.qclass != CLASS_IN || key.subnet.len > 0 || t->verbatim ||
+		!search_next(&f->search, f->routes, &name, now / NS_IN_MS, &q)) {
+		return false;
+	}
+	begin_below_search(f, t, &q, now);
+	return true;
+}
+
+static void begin_for(struct forward *f, struct transaction *t, struct waiter *first, int64_t now)
+{
+	if (first) {
+		link_append(&t->waiters, &first->link);
+	}
+	if (!f->searches || f->routes->search_count == 0 || !begin_with_search(f, t, now)) {
+		begin(f, t, now);
 	}
 }
 
-void forward_query(
-	struct forward *forward, const struct query *q, const struct requestor *from, size_t limit)
+static void join(struct forward *f, struct transaction *t, struct waiter *waiter, int64_t now)
+{
+	stats_add(f->stats, STAT_TRANSACTIONS_JOINED, 1);
+	link_append(&t->waiters, &waiter->link);
+	if (t->overdue_ns == 0) {
+		(void)reply_stale(f, t, waiter, now);
+	}
+}
+
+void forward_query(struct forward *forward, const struct query *q,
+	const struct edns_options *options, const struct requestor *from, size_t limit)
 {
 	struct forward *f = forward;
 	if (waiters_has(&f->waiters, from, q)) {
 		return;
 	}
-	if (f->server_count == 0) {
-		refuse(f, q, from, limit, EDE_NETWORK_ERROR);
+	if (f->closing) {
+		refuse(f, q, options, from, limit, EDE_NETWORK_ERROR);
 		return;
 	}
 	int64_t now = now_ns();
-	struct waiter *w = waiters_take(&f->waiters, from, q, limit, now);
+	struct waiter *w = waiters_take(&f->waiters, from, q, options, limit, now);
 	struct transaction *t = w ? transactions_find(&f->transactions, q) : NULL;
 	if (t) {
-		stats_add(f->stats, STAT_TRANSACTIONS_JOINED, 1);
-		link_append(&t->waiters, &w->link);
+		join(f, t, w, now);
 		return;
 	}
 	t = w ? transactions_take(&f->transactions, q) : NULL;
 	if (t) {
-		begin(f, t, w, now);
+		begin_for(f, t, w, now);
 		return;
 	}
 	if (w) {
 		waiters_give(&f->waiters, w);
 	}
 	stats_add(f->stats, STAT_TRANSACTIONS_REFUSED, 1);
-	refuse(f, q, from, limit, EDE_NONE);
+	refuse(f, q, options, from, limit, EDE_NONE);
+}
+
+void forward_refresh(struct forward *forward, const struct query *q)
+{
+	struct forward *f = forward;
+	if (f->closing || transactions_find(&f->transactions, q)) {
+		return;
+	}
+	struct transaction *t = transactions_take(&f->transactions, q);
+	if (t) {
+		stats_add(f->stats, STAT_CACHE_PREFETCHES, 1);
+		begin_for(f, t, NULL, now_ns());
+	}
 }
 
 unsigned forward_waiting(const struct forward *forward)
@@ -479,13 +483,43 @@ unsigned forward_waiting(const struct forward *forward)
 	return forward->waiters.count;
 }
 
+/* Servers. */
+
+void forward_set_routes(struct forward *forward, struct routes *routes)
+{
+	struct forward *f = forward;
+	struct routes *before = f->routes;
+	for (struct link *l = f->in_flight.next; l != &f->in_flight; l = l->next) {
+		/* who asks from now on asks the new servers */
+		transactions_unindex(
+			&f->transactions, link_entry(l, struct transaction, in_flight));
+	}
+	f->routes = routes;
+	f->routes_turn++;
+	search_init(&f->search);
+	if (f->cache && before) {
+		(void)cache_flush(f->cache, NULL, true);
+	}
+	asking_set_routes(f->asking, routes);
+	routes_unref(before);
+}
+
+unsigned forward_order(const struct forward *forward, const struct route *route, uint8_t order[])
+{
+	return asking_order(forward->asking, route, order);
+}
+
+void forward_report(const struct forward *forward, unsigned server, struct server_report *report)
+{
+	asking_report(forward->asking, server, report);
+}
+
 /* Opening and closing. */
 
 static int allocate(struct forward *f, const struct conf *conf)
 {
-	f->timer = evtimer_new(f->base, on_timer, f);
 	f->out = malloc(RESPONSE_MAX);
-	if (!f->timer || !f->out) {
+	if (!f->out) {
 		return -ENOMEM;
 	}
 	int error = transactions_init(
@@ -497,24 +531,21 @@ static int allocate(struct forward *f, const struct conf *conf)
 }
 
 int forward_open(struct forward **forward, struct event_base *base, const struct conf *conf,
-	const struct servers *servers, struct stats *stats, forward_reply *reply, void *ctx)
+	struct cache *cache, struct stats *stats, forward_reply *reply, void *ctx)
 {
 	struct forward *f = calloc(1, sizeof(*f));
 	if (!f) {
 		return -ENOMEM;
 	}
-	f->base = base;
 	f->stats = stats;
 	f->reply = reply;
 	f->ctx = ctx;
-	f->server_count = servers->count;
-	f->timeout_ns = (int64_t)conf->forward_timeout_ms * 1000000;
-	f->try_ns = (int64_t)conf->forward_try_ms * 1000000;
-	link_init(&f->deadlines);
-	link_init(&f->tries);
+	f->cache = cache;
+	f->searches = cache && conf->search_shortcut && conf->cache_nxdomain_covers;
+	link_init(&f->in_flight);
 	int error = allocate(f, conf);
 	if (error == 0) {
-		error = upstream_open(&f->upstream, base, conf, servers, stats, on_done, f);
+		error = asking_open(&f->asking, base, conf, stats, on_done, on_overdue, f);
 	}
 	if (error != 0) {
 		forward_close(f);
@@ -530,18 +561,18 @@ void forward_close(struct forward *forward)
 	if (!f) {
 		return;
 	}
-	f->server_count = 0; /* what a reply brings now is refused */
-	while (!link_empty(&f->deadlines)) {
+	f->closing = true; /* what a reply brings now is refused */
+	while (f->in_flight.next && !link_empty(&f->in_flight)) {
 		struct transaction *t =
-			link_entry(f->deadlines.next, struct transaction, deadline_link);
-		finish(f, t, &(struct ending){.ede = EDE_NETWORK_ERROR});
+			link_entry(f->in_flight.next, struct transaction, in_flight);
+		asking_stop(f->asking, t);
+		t->routes_turn--; /* nothing is to be learnt from this */
+		finish(f, t, NULL, EDE_NETWORK_ERROR);
 	}
-	upstream_close(f->upstream);
-	if (f->timer) {
-		event_free(f->timer);
-	}
+	asking_close(f->asking);
 	transactions_free(&f->transactions);
 	waiters_free(&f->waiters);
+	routes_unref(f->routes);
 	free(f->out);
 	free(f);
 }

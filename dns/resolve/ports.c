@@ -15,20 +15,22 @@
 
 enum {
 	BATCH = 8,
+	TELL_EACH_MS = 1000, /* want of ports is logged so often at most */
 	DATAGRAM_MAX = 65535 /* nothing is cut, however large a server's idea of UDP is */
 };
 
 struct ports {
 	struct event_base *base;
 	struct entropy *entropy;
-	struct servers servers;
+	const struct endpoint *servers;
 	uint32_t mark;
 	ports_message *message;
 	ports_broken *broken;
 	void *ctx;
 	struct link all;
 	unsigned open;
-	struct port *slot[SERVERS_LIST_MAX][PORTS_PER_SERVER];
+	int64_t told_ms; /* when the log last had that there is no new port */
+	struct port *slot[PORTS_SERVERS_MAX][PORTS_PER_SERVER];
 	uint8_t *buffers; /* BATCH of DATAGRAM_MAX octets */
 };
 
@@ -95,9 +97,15 @@ void port_retire(struct port *port)
 	}
 }
 
+void port_retire_late(struct port *port)
+{
+	port_retire(port);
+	port->late = true;
+}
+
 void port_release(struct port *port)
 {
-	if (port->retired && !port->busy && link_empty(&port->outstanding)) {
+	if (port->retired && !port->late && !port->busy && link_empty(&port->outstanding)) {
 		close_port(port);
 	}
 }
@@ -105,6 +113,7 @@ void port_release(struct port *port)
 static void break_port(struct port *port, int error)
 {
 	port_retire(port);
+	port->late = false;
 	port->pool->broken(port->pool->ctx, port, error);
 }
 
@@ -146,7 +155,7 @@ static void port_readable(evutil_socket_t fd, short what, void *arg)
 /* The kernel chooses the port at random while it connects. */
 static int open_port(struct ports *p, unsigned server, uint16_t slot)
 {
-	const struct endpoint *to = &p->servers.item[server];
+	const struct endpoint *to = &p->servers[server];
 	struct port *port = calloc(1, sizeof(*port));
 	int fd = p->open < PORTS_MAX ? server_socket(to, SOCK_DGRAM, p->mark) : -EMFILE;
 	int error = port ? fd : -ENOMEM;
@@ -183,9 +192,43 @@ fail:
 	return error;
 }
 
+static void tell_want(struct ports *p, unsigned server, int error, int64_t now_ms)
+{
+	if (p->told_ms == 0 || now_ms - p->told_ms >= TELL_EACH_MS) {
+		p->told_ms = now_ms;
+		log_warning("no new port towards name server %u: %s", server + 1, strerror(-error));
+	}
+}
+
+/* The next open port of the pool; NULL where there is none. */
+static struct port *next_open(const struct ports *p, unsigned server, unsigned slot)
+{
+	for (unsigned i = 0; i < PORTS_PER_SERVER; i++) {
+		struct port *port = p->slot[server][(slot + i) % PORTS_PER_SERVER];
+		if (port) {
+			return port;
+		}
+	}
+	return NULL;
+}
+
+/* Close the oldest port that nothing is outstanding on. @return whether there was one */
+static bool take_back(struct ports *p)
+{
+	for (struct link *l = p->all.next; l != &p->all; l = l->next) {
+		struct port *port = link_entry(l, struct port, link);
+		if (!port->busy && link_empty(&port->outstanding)) {
+			port_retire(port);
+			close_port(port);
+			return true;
+		}
+	}
+	return false;
+}
+
 /* A random slot of the pool; where it is empty and cannot be filled (ports or descriptors are used
- * up), the next one that is not. */
-static int choose(struct ports *p, unsigned server, struct port **port)
+ * up), the next one that is not; and where there is none, other servers have had them all. */
+static int choose(struct ports *p, unsigned server, int64_t now_ms, struct port **port)
 {
 	uint16_t slot = entropy_u16(p->entropy) % PORTS_PER_SERVER;
 	int error = 0;
@@ -193,25 +236,29 @@ static int choose(struct ports *p, unsigned server, struct port **port)
 		error = open_port(p, server, slot);
 	}
 	if (error != 0) {
-		log_warning("no new port towards name server %u: %s", server + 1, strerror(-error));
+		tell_want(p, server, error, now_ms);
 	}
-	for (unsigned i = 0; i < PORTS_PER_SERVER; i++) {
-		*port = p->slot[server][(slot + i) % PORTS_PER_SERVER];
-		if (*port) {
-			return 0;
-		}
+	struct port *found = next_open(p, server, slot);
+	if (!found && error == -EMFILE && take_back(p)) {
+		error = open_port(p, server, slot);
+		found = p->slot[server][slot];
 	}
-	return error;
+	if (!found) {
+		return error != 0 ? error : -EMFILE;
+	}
+	*port = found;
+	return 0;
 }
 
 static int send_once(
 	struct ports *p, unsigned server, struct span message, int64_t now_ms, struct port **port)
 {
-	int error = choose(p, server, port);
+	struct port *chosen = NULL;
+	int error = choose(p, server, now_ms, &chosen);
 	if (error != 0) {
 		return error;
 	}
-	struct port *chosen = *port;
+	*port = chosen;
 	if (send(chosen->fd, message.data, message.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		error = -errno;
 		break_port(chosen, -error);
@@ -236,21 +283,31 @@ int ports_send(struct ports *ports, unsigned server, struct span message, int64_
 	return error;
 }
 
+void ports_retire(struct ports *ports, unsigned server)
+{
+	for (unsigned slot = 0; slot < PORTS_PER_SERVER; slot++) {
+		if (ports->slot[server][slot]) {
+			port_retire(ports->slot[server][slot]);
+		}
+	}
+}
+
 bool ports_reap(struct ports *ports, int64_t now_ms)
 {
 	struct link *next;
 	for (struct link *l = ports->all.next; l != &ports->all; l = next) {
 		struct port *port = link_entry(l, struct port, link);
 		next = l->next;
-		if (now_ms - port->used_ms >= PORT_IDLE_MS) {
+		if (now_ms - port->used_ms >= (port->late ? PORT_LATE_MS : PORT_IDLE_MS)) {
 			port_retire(port);
+			port->late = false;
 		}
 		port_release(port);
 	}
 	return !link_empty(&ports->all);
 }
 
-int ports_open(struct ports **ports, struct event_base *base, const struct servers *servers,
+int ports_open(struct ports **ports, struct event_base *base, const struct endpoint *servers,
 	uint32_t mark, struct entropy *entropy, ports_message *message, ports_broken *broken,
 	void *ctx)
 {
@@ -259,7 +316,7 @@ int ports_open(struct ports **ports, struct event_base *base, const struct serve
 		return -ENOMEM;
 	}
 	p->base = base;
-	p->servers = *servers;
+	p->servers = servers;
 	p->mark = mark;
 	p->entropy = entropy;
 	p->message = message;

@@ -10,7 +10,6 @@
 #include "conf/endpoint.h"
 #include "dns/resolve/entropy.h"
 #include "dns/resolve/list.h"
-#include "dns/resolve/servers.h"
 #include "dns/wire/cursor.h"
 
 #include <stdint.h>
@@ -20,10 +19,12 @@ struct event_base;
 struct ports;
 
 enum {
+	PORTS_SERVERS_MAX = 128,
 	PORTS_PER_SERVER = 64,
 	PORT_USES_MAX = 256,
-	PORTS_MAX = 512,     /* open in all, those that wait for late answers included */
-	PORT_IDLE_MS = 10000 /* an unused socket is closed after this time */
+	PORTS_MAX = 512,      /* open in all, those that wait for late answers included */
+	PORT_IDLE_MS = 10000, /* an unused socket is closed after this time */
+	PORT_LATE_MS = 2000   /* one that waits for a late answer, after this */
 };
 
 /** One connected socket. Opaque to its user but for the list of what is outstanding on it. */
@@ -38,6 +39,7 @@ struct port {
 	uint8_t server;
 	unsigned uses;
 	bool retired; /* takes no new queries */
+	bool late;    /* waits for a late answer, although nothing is outstanding */
 	bool busy;    /* its datagrams are being handed out: not to be closed */
 };
 
@@ -48,12 +50,13 @@ typedef void ports_message(void *ctx, struct port *port, struct span message);
 typedef void ports_broken(void *ctx, struct port *port, int error);
 
 /**
- * @param servers  copied
+ * @param servers  PORTS_SERVERS_MAX addresses, borrowed until ports_close; one changes only where
+ *                 nothing is open towards it but what is retired
  * @param mark     SO_MARK of every socket; 0: none
  * @param entropy  borrowed until ports_close
  * @return 0; -ENOMEM
  */
-int ports_open(struct ports **ports, struct event_base *base, const struct servers *servers,
+int ports_open(struct ports **ports, struct event_base *base, const struct endpoint *servers,
 	uint32_t mark, struct entropy *entropy, ports_message *message, ports_broken *broken,
 	void *ctx) __attribute__((warn_unused_result));
 
@@ -71,8 +74,14 @@ int ports_send(struct ports *ports, unsigned server, struct span message, int64_
 /** No new queries through this socket; it closes once nothing is outstanding. */
 void port_retire(struct port *port);
 
+/** Likewise; but it stays open for PORT_LATE_MS, so that a late answer is heard. */
+void port_retire_late(struct port *port);
+
 /** To be called after something was taken off `outstanding`. May close and free `port`. */
 void port_release(struct port *port);
+
+/** No new queries through the sockets towards a server. */
+void ports_retire(struct ports *ports, unsigned server);
 
 /** Close what has been idle. @return whether any socket is still open */
 bool ports_reap(struct ports *ports, int64_t now_ms);

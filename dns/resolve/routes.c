@@ -291,20 +291,33 @@ static bool token_read(const struct dname *name, uint64_t *token)
 	return true;
 }
 
-bool routes_catch_probe(struct routes *routes, const struct dname *name, int64_t now_ms)
+/* The server that a probe is for; server_count where it is none of ours. */
+static unsigned find_probed(const struct routes *routes, const struct dname *name)
 {
 	uint64_t token;
+	unsigned i = 0;
 	if (!token_read(name, &token)) {
+		return routes->server_count;
+	}
+	while (i < routes->server_count && routes->server[i].token != token) {
+		i++;
+	}
+	return i;
+}
+
+bool routes_is_probe(const struct routes *routes, const struct dname *name)
+{
+	return find_probed(routes, name) < routes->server_count;
+}
+
+bool routes_catch_probe(struct routes *routes, const struct dname *name, int64_t now_ms)
+{
+	unsigned server = find_probed(routes, name);
+	if (server == routes->server_count) {
 		return false;
 	}
-	for (unsigned i = 0; i < routes->server_count; i++) {
-		if (routes->server[i].token == token) {
-			atomic_store_explicit(
-				&routes->server[i].looped_ms, now_ms, memory_order_relaxed);
-			return true;
-		}
-	}
-	return false;
+	atomic_store_explicit(&routes->server[server].looped_ms, now_ms, memory_order_relaxed);
+	return true;
 }
 
 /* Sharing. */

@@ -127,8 +127,11 @@ bool routes_is_loop(const struct routes *routes, unsigned server, int64_t now_ms
 void routes_probe_name(
 	const struct routes *routes, unsigned server, uint32_t nonce, struct dname *name);
 
+/** Whether a name is such a probe of ours. */
+bool routes_is_probe(const struct routes *routes, const struct dname *name);
+
 /**
- * Whether a name is such a probe of ours; then the loop is noted.
+ * Likewise; then the loop is noted.
  *
  * @param now_ms  CLOCK_MONOTONIC, above 0
  */

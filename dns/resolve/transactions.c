@@ -10,35 +10,37 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-/* RFC 4035 §3.2.2 and RFC 6840 §5.7: what these flags ask for differs in the answer. */
-static const uint16_t asking_flags = FLAG_RD | FLAG_AD | FLAG_CD;
+/* RFC 4035 §3.2.2: what these flags ask for differs in the answer. AD is always set upstream. */
+static const uint16_t asking_flags = FLAG_RD | FLAG_CD;
 
 static uint64_t hash_of(const struct transactions *ts, const struct query *q)
 {
 	uint64_t what = (uint64_t)q->qtype << 48 | (uint64_t)q->qclass << 32 |
 			(uint64_t)(q->flags & asking_flags) << 8 | q->edns_do;
+	struct span subnet = q->edns.subnet;
+	if (subnet.len > 0) {
+		what ^= XXH3_64bits_withSeed(subnet.data, subnet.len, ts->seed);
+	}
 	return XXH3_64bits_withSeed(q->qname.octets, q->qname.len, ts->seed ^ what);
 }
 
-/* RFC 7871 §7.3.1: an answer is for the subnet that was asked with. */
-static bool same_subnet(const struct asker *a, struct span subnet)
+static bool same_subnet(const struct asker *a, const struct query *q)
 {
-	return a->subnet_len == subnet.len &&
-	       (subnet.len == 0 || memcmp(a->subnet, subnet.data, subnet.len) == 0);
+	struct span asked = asker_subnet(a);
+	struct span subnet = q->edns.subnet;
+	return asked.len == subnet.len &&
+	       (asked.len == 0 || memcmp(asked.data, subnet.data, asked.len) == 0);
 }
 
 static bool same_question(const struct asker *a, const struct query *q)
 {
 	if (a->question_len != q->question.len || a->edns_do != q->edns_do ||
-		((a->flags ^ q->flags) & asking_flags) || !same_subnet(a, q->edns.subnet)) {
+		((a->flags ^ q->flags) & asking_flags) || !same_subnet(a, q)) {
 		return false;
 	}
-	/* Lengths of labels are below 'A', so that folding leaves them alone. */
 	size_t name_len = q->question.len - 4;
-	for (size_t i = 0; i < name_len; i++) {
-		if (octet_folded(a->question[i]) != octet_folded(q->question.data[i])) {
-			return false;
-		}
+	if (!octets_equal_folded(a->question, q->question.data, name_len)) {
+		return false;
 	}
 	return memcmp(a->question + name_len, q->question.data + name_len, 4) == 0;
 }
@@ -81,8 +83,7 @@ static struct transaction *take(struct transactions *ts)
 	memset(t, 0, sizeof(*t));
 	link_init(&t->waiters);
 	link_init(&t->attempts);
-	link_init(&t->deadline_link);
-	link_init(&t->try_link);
+	link_init(&t->in_flight);
 	ts->count++;
 	return t;
 }

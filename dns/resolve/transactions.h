@@ -5,31 +5,46 @@
  */
 #pragma once
 
+#include "dns/resolve/alarms.h"
 #include "dns/resolve/list.h"
+#include "dns/resolve/servers.h"
 #include "dns/wire/relay.h"
 
 /** One question that is being asked, and everything that was tried. */
 struct transaction {
 	struct asker asker; /* the first requestor's: this is what goes upstream */
 	uint16_t qtype;
-	bool indexed; /* others may join */
 	struct transaction *next;
 	uint64_t hash;
-	struct link waiters;
-	struct link attempts;
-	struct link deadline_link;
-	struct link try_link;
+	bool indexed; /* others may join */
+
+	/* forward.c's */
+	struct link waiters; /* none: it was begun for the cache's sake */
+	struct link in_flight;
+	uint32_t routes_turn; /* which routes it was begun with */
+	bool below_search;    /* its name is below a search domain */
+	bool of_domain;       /* it is asked to know whether a search domain exists: */
+	uint8_t domain;       /* … this one */
+	bool distrusted;      /* an NXDOMAIN denies too much: it is not remembered */
+
+	/* asking.c's */
+	struct alarm alarm; /* the earliest of the following, and of attempts that get late */
 	int64_t since_ns;
 	int64_t deadline_ns;
-	int64_t try_ns;    /* when the next server is asked, too */
-	uint8_t *verbatim; /* a query that is passed on as it is; owned; else NULL */
+	int64_t overdue_ns; /* when its owner is told that it takes long; 0: was told */
+	int64_t next_ns;    /* when the next server is asked, too */
+	struct link attempts;
+	uint8_t server_count;
+	uint8_t server[SERVERS_LIST_MAX]; /* slots, in the order in which they are asked */
+	uint8_t asked[SERVERS_LIST_MAX];  /* how often each was */
+	uint8_t turn;                     /* whose turn it is, once all were asked */
+	uint32_t over_tcp;                /* a bit for each of `server` that was asked over TCP */
+	uint32_t unreachable; /* a bit for each of `server`; all of them: a network error */
+	uint8_t *verbatim;    /* a query that is passed on as it is; owned; else NULL */
 	size_t verbatim_len;
 	uint8_t *fallback; /* the best response so far that is no answer; owned; else NULL */
 	size_t fallback_len;
 	unsigned fallback_rank;
-	uint32_t asked;       /* bit for each server */
-	uint32_t unreachable; /* bit for each server; all of `asked`: a network error */
-	unsigned next_server;
 	bool tcp_repeated;
 };
 
@@ -49,8 +64,7 @@ int transactions_init(struct transactions *transactions, size_t size, uint64_t s
 	__attribute__((warn_unused_result));
 
 /**
- * The outstanding transaction that asks the same: name folded, type, class, RD, AD, CD, DO,
- * client subnet.
+ * The outstanding transaction that asks the same: name folded, type, class, RD, CD, DO, subnet.
  *
  * A query with records of its own (TSIG, SIG(0)) never finds one: its signature is its own.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The only file that knows c-ares. For each server one channel over UDP and one over TCP, opened
- * when they are needed, with exactly that server and one try.
+ * The only file that knows c-ares: a channel for each TCP connection, opened when it is needed,
+ * with exactly one server and one try.
  *
  * c-ares may call back inside ares_send, ares_process_fd and ares_destroy, and must not be entered
  * again from some of these places. So its callbacks only take notes; owners are told once no
@@ -21,53 +21,59 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
 	ATTEMPTS_PER_TRANSACTION = 4,
-	ARES_EDNS_SIZE = 4096,        /* the most that c-ares 1.18 takes */
 	ARES_TIMEOUT_EXTRA_MS = 1000, /* our own deadline always comes first */
 	TICK_MS = 1000,               /* housekeeping, only while something is open */
-	TCP_IDLE_MS = 5000            /* RFC 7766 §6.2.3 */
+	TCP_IDLE_MS = 5000,           /* RFC 7766 §6.2.3 */
+	TCP_PIPELINE_MAX = 64, /* queries outstanding on a connection: then another one is opened */
+	TCP_CONNECTIONS_MAX = 8, /* to one server */
+	CANCELLED_MAX = 64       /* queries whose answers are still known as such */
 };
 
-/** A c-ares channel with its one server. */
+/** A connection: a c-ares channel with its one server. */
 struct channel {
 	struct upstream *upstream;
 	ares_channel ares;
 	struct link link;
-	struct event *event; /* TCP: its one connection; NULL while there is none */
+	struct event *event; /* NULL while there is no connection */
 	int64_t used_ms;
 	unsigned outstanding;
 	uint8_t server;
-	bool tcp;
-	bool draining; /* TCP: takes no new queries */
+	bool draining; /* takes no new queries */
+};
+
+/** A query over UDP that was cancelled: its answer may come yet. */
+struct cancelled {
+	int64_t sent_ns; /* 0: none */
+	uint16_t id;
+	uint8_t server;
 };
 
 struct upstream {
 	struct event_base *base;
 	struct stats *stats;
 	upstream_done *done;
+	upstream_heard *heard;
 	void *ctx;
-	struct servers servers;
+	struct endpoint server[UPSTREAM_SERVERS_MAX];
 	uint32_t mark;
 	int ares_timeout_ms;
-	int placeholder; /* what c-ares takes for its UDP socket */
 	struct entropy entropy;
 	struct attempts attempts;
 	struct ports *ports;
 	struct event *tick;
-	struct event *tell; /* something is in `ended` */
-	struct channel *udp[SERVERS_LIST_MAX];
-	struct channel *tcp[SERVERS_LIST_MAX]; /* those that take new queries */
-	struct link channels;                  /* all of them */
+	struct event *tell;                        /* something is in `ended` */
+	struct channel *tcp[UPSTREAM_SERVERS_MAX]; /* those that take new queries */
+	struct link channels;                      /* all of them */
 	struct link ended;
-	struct attempt *sending;    /* inside ares_send */
-	struct span octets;         /* … and what is sent */
-	struct attempt *completing; /* inside ares_process_fd: what c-ares will read */
+	struct attempt *sending; /* inside ares_send */
+	unsigned next_cancelled;
+	struct cancelled cancelled[CANCELLED_MAX]; /* the oldest is overwritten */
 };
 
 static int64_t now_ms(void)
@@ -122,9 +128,9 @@ static void on_ares(void *arg, int status, int timeouts, unsigned char *octets, 
 	a->channel->outstanding--;
 	if (a->orphan) {
 		free_attempt(u, a);
-	} else if (a == u->sending || a == u->completing) {
+	} else if (a == u->sending) {
 		return; /* the caller looks at in_ares */
-	} else if (status == ARES_SUCCESS && a->channel->tcp && len > 0) {
+	} else if (status == ARES_SUCCESS && len > 0) {
 		a->answer = malloc((size_t)len);
 		a->answer_len = (size_t)len;
 		if (a->answer) {
@@ -136,89 +142,6 @@ static void on_ares(void *arg, int status, int timeouts, unsigned char *octets, 
 	}
 }
 
-/* UDP as c-ares sees it: a socket that is none. */
-
-static ares_socket_t udp_socket(int family, int type, int protocol, void *arg)
-{
-	(void)family, (void)type, (void)protocol;
-	const struct channel *c = arg;
-	return c->upstream->placeholder;
-}
-
-static int udp_close(ares_socket_t fd, void *arg)
-{
-	(void)fd, (void)arg;
-	return 0;
-}
-
-static int udp_connect(ares_socket_t fd, const struct sockaddr *to, ares_socklen_t len, void *arg)
-{
-	(void)fd, (void)to, (void)len, (void)arg;
-	return 0;
-}
-
-/* Only ares_send may send: c-ares never decides to ask again. */
-static ares_ssize_t udp_send(ares_socket_t fd, const struct iovec *iov, int count, void *arg)
-{
-	(void)fd;
-	const struct channel *c = arg;
-	struct upstream *u = c->upstream;
-	struct attempt *a = u->sending;
-	ares_ssize_t len = 0;
-	for (int i = 0; i < count; i++) {
-		len += (ares_ssize_t)iov[i].iov_len;
-	}
-	if (!a || a->port || len < 2) {
-		errno = EPERM;
-		return -1;
-	}
-	int error = ports_send(u->ports, c->server, u->octets, now_ms(), &a->port);
-	if (error != 0) {
-		a->port = NULL;
-		errno = -error;
-		return -1;
-	}
-	link_append(&a->port->outstanding, &a->port_link);
-	/* Later versions of c-ares put an ID of their own here; ours is the one on the wire. */
-	a->ares_id = octets_u16(iov[0].iov_base);
-	return len;
-}
-
-/* Tell c-ares that the query of `completing` is over: its question, as a response. */
-static ares_ssize_t udp_receive(ares_socket_t fd, void *data, size_t size, int flags,
-	struct sockaddr *from, ares_socklen_t *from_len, void *arg)
-{
-	(void)fd, (void)flags;
-	const struct channel *c = arg;
-	const struct attempt *a = c->upstream->completing;
-	if (!a || !a->in_ares || a->channel != c) {
-		errno = EAGAIN;
-		return -1;
-	}
-	struct writer w = {.data = data, .size = size};
-	writer_u16(&w, a->ares_id);
-	writer_u16(&w, FLAG_QR);
-	writer_u16(&w, 1);
-	writer_u16(&w, 0);
-	writer_u16(&w, 0);
-	writer_u16(&w, 0);
-	writer_octets(&w, a->asker->question, a->asker->question_len);
-	const struct endpoint *server = &c->upstream->servers.item[c->server];
-	if (from && from_len && *from_len >= server->len) {
-		memcpy(from, (const void *)server, server->len);
-		*from_len = server->len;
-	}
-	return (ares_ssize_t)w.len;
-}
-
-/* Have c-ares forget a UDP query. */
-static void complete(struct upstream *u, struct attempt *a)
-{
-	u->completing = a;
-	ares_process_fd(a->channel->ares, u->placeholder, ARES_SOCKET_BAD);
-	u->completing = NULL;
-}
-
 /* TCP: real sockets, with our mark and towards our own idea of the address, scope included. */
 
 static ares_socket_t tcp_socket(int family, int type, int protocol, void *arg)
@@ -226,7 +149,7 @@ static ares_socket_t tcp_socket(int family, int type, int protocol, void *arg)
 	(void)family, (void)type, (void)protocol;
 	const struct channel *c = arg;
 	const struct upstream *u = c->upstream;
-	int fd = server_socket(&u->servers.item[c->server], SOCK_STREAM, u->mark);
+	int fd = server_socket(&u->server[c->server], SOCK_STREAM, u->mark);
 	if (fd < 0) {
 		errno = -fd;
 		return ARES_SOCKET_BAD;
@@ -244,7 +167,7 @@ static int tcp_connect(ares_socket_t fd, const struct sockaddr *to, ares_socklen
 {
 	(void)to, (void)len;
 	const struct channel *c = arg;
-	const struct endpoint *server = &c->upstream->servers.item[c->server];
+	const struct endpoint *server = &c->upstream->server[c->server];
 	return connect(fd, &server->sa, server->len);
 }
 
@@ -295,14 +218,6 @@ static void tcp_state(void *arg, ares_socket_t fd, int readable, int writable)
 
 /* Channels. */
 
-static const struct ares_socket_functions udp_functions = {
-	.asocket = udp_socket,
-	.aclose = udp_close,
-	.aconnect = udp_connect,
-	.arecvfrom = udp_receive,
-	.asendv = udp_send,
-};
-
 static const struct ares_socket_functions tcp_functions = {
 	.asocket = tcp_socket,
 	.aclose = tcp_close,
@@ -318,19 +233,17 @@ static int init_ares(struct channel *c)
 	static char lookups[] = "b";
 	struct ares_options o = {
 		.flags = ARES_FLAG_NOCHECKRESP | ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES |
-			 ARES_FLAG_STAYOPEN |
-			 (c->tcp ? ARES_FLAG_USEVC : ARES_FLAG_EDNS | ARES_FLAG_IGNTC),
+			 ARES_FLAG_STAYOPEN | ARES_FLAG_USEVC,
 		.timeout = c->upstream->ares_timeout_ms,
 		.tries = 1,
 		.ndots = 1,
 		.lookups = lookups,
-		.ednspsz = ARES_EDNS_SIZE,
-		.sock_state_cb = c->tcp ? tcp_state : NULL,
+		.sock_state_cb = tcp_state,
 		.sock_state_cb_data = c,
 	};
 	int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_NDOTS |
 		   ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_LOOKUPS | ARES_OPT_SORTLIST |
-		   ARES_OPT_EDNSPSZ | ARES_OPT_NOROTATE | (c->tcp ? ARES_OPT_SOCK_STATE_CB : 0);
+		   ARES_OPT_NOROTATE | ARES_OPT_SOCK_STATE_CB;
 #ifdef ARES_OPT_QUERY_CACHE
 	mask |= ARES_OPT_QUERY_CACHE; /* with a maximum TTL of 0: none */
 #endif
@@ -342,7 +255,7 @@ static int init_ares(struct channel *c)
 
 static int set_server(struct channel *c)
 {
-	const struct endpoint *e = &c->upstream->servers.item[c->server];
+	const struct endpoint *e = &c->upstream->server[c->server];
 	struct ares_addr_port_node node = {.family = e->sa.sa_family,
 		.udp_port = endpoint_port(e),
 		.tcp_port = endpoint_port(e)};
@@ -354,18 +267,25 @@ static int set_server(struct channel *c)
 	return ares_set_servers_ports(c->ares, &node);
 }
 
-static void close_channel(struct channel *c)
+/* It takes no new queries, and closes once nothing is outstanding. */
+static void drain_channel(struct channel *c)
 {
 	struct upstream *u = c->upstream;
+	c->draining = true;
 	if (u->tcp[c->server] == c) {
 		u->tcp[c->server] = NULL;
 	}
+}
+
+static void close_channel(struct channel *c)
+{
+	drain_channel(c);
 	link_remove(&c->link);
 	ares_destroy(c->ares);
 	free(c);
 }
 
-static struct channel *open_channel(struct upstream *u, unsigned server, bool tcp)
+static struct channel *open_channel(struct upstream *u, unsigned server)
 {
 	struct channel *c = calloc(1, sizeof(*c));
 	if (!c) {
@@ -373,7 +293,6 @@ static struct channel *open_channel(struct upstream *u, unsigned server, bool tc
 	}
 	c->upstream = u;
 	c->server = (uint8_t)server;
-	c->tcp = tcp;
 	link_init(&c->link);
 	int status = init_ares(c);
 	if (status != ARES_SUCCESS) {
@@ -381,7 +300,7 @@ static struct channel *open_channel(struct upstream *u, unsigned server, bool tc
 		free(c);
 		return NULL;
 	}
-	ares_set_socket_functions(c->ares, tcp ? &tcp_functions : &udp_functions, c);
+	ares_set_socket_functions(c->ares, &tcp_functions, c);
 	status = set_server(c);
 	if (status != ARES_SUCCESS) {
 		log_error("c-ares: %s", ares_strerror(status));
@@ -393,71 +312,114 @@ static struct channel *open_channel(struct upstream *u, unsigned server, bool tc
 	return c;
 }
 
-static struct channel *channel_for(struct upstream *u, unsigned server, bool tcp)
+/* RFC 7766 §6.2.1.1: queries share a connection, as long as they are not too many for one. Another
+ * one that has room, or a new one; NULL where there may be no more. */
+static struct channel *next_connection(struct upstream *u, unsigned server)
 {
-	struct channel **at = tcp ? &u->tcp[server] : &u->udp[server];
-	if (!*at) {
-		*at = open_channel(u, server, tcp);
+	unsigned count = 0;
+	for (struct link *l = u->channels.next; l != &u->channels; l = l->next) {
+		struct channel *c = link_entry(l, struct channel, link);
+		if (c->server != server) {
+			continue;
+		}
+		if (!c->draining && c->outstanding < TCP_PIPELINE_MAX) {
+			return c;
+		}
+		count++;
+	}
+	return count < TCP_CONNECTIONS_MAX ? open_channel(u, server) : NULL;
+}
+
+static struct channel *channel_for(struct upstream *u, unsigned server)
+{
+	struct channel **at = &u->tcp[server];
+	if (!*at || (*at)->outstanding >= TCP_PIPELINE_MAX) {
+		struct channel *other = next_connection(u, server);
+		if (!other) {
+			return NULL;
+		}
+		*at = other;
 	}
 	return *at;
 }
 
 /* Sending. */
 
+static bool send_udp(struct upstream *u, struct attempt *a, struct span query)
+{
+	if (ports_send(u->ports, a->server, query, a->sent_ns / 1000000, &a->port) != 0) {
+		a->port = NULL;
+		return false;
+	}
+	link_append(&a->port->outstanding, &a->port_link);
+	return true;
+}
+
+static bool send_tcp(struct upstream *u, struct attempt *a, struct span query)
+{
+	struct channel *c = channel_for(u, a->server);
+	if (!c) {
+		return false;
+	}
+	a->channel = c;
+	a->reused = c->event != NULL;
+	c->used_ms = a->sent_ns / 1000000;
+	c->outstanding++;
+	a->in_ares = true;
+	u->sending = a;
+	/* The callback may run in here; then nothing was sent. */
+	ares_send(c->ares, query.data, (int)query.len, on_ares, a);
+	u->sending = NULL;
+	return a->in_ares;
+}
+
 struct attempt *upstream_send(struct upstream *upstream, unsigned server, bool tcp,
-	const struct asker *asker, uint8_t *query, size_t len, void *owner)
+	const struct asker *asker, uint8_t *query, size_t len, void *owner, int64_t now_ns)
 {
 	struct upstream *u = upstream;
-	struct channel *c = channel_for(u, server, tcp);
-	struct attempt *a = c ? attempts_take(&u->attempts) : NULL;
+	const struct span octets = {.data = query, .len = len};
+	struct attempt *a = attempts_take(&u->attempts);
 	if (!a) {
 		return NULL;
 	}
 	a->owner = owner;
+	a->sent_ns = now_ns;
 	a->server = (uint8_t)server;
 	a->tcp = tcp;
-	a->reused = tcp && c->event;
 	a->asker = asker;
-	a->channel = c;
 	octets_put_u16(query, a->id);
 	start_tick(u);
-	c->used_ms = now_ms();
-	c->outstanding++;
-	a->in_ares = true;
-	u->sending = a;
-	u->octets = (struct span){.data = query, .len = len};
-	/* The callback may run in here; then nothing was sent. */
-	ares_send(c->ares, query, (int)len, on_ares, a);
-	u->sending = NULL;
-	if (!a->in_ares) {
-		leave_port(a);
+	if (!(tcp ? send_tcp(u, a, octets) : send_udp(u, a, octets))) {
 		free_attempt(u, a);
 		return NULL;
 	}
 	return a;
 }
 
-void upstream_late(struct upstream *upstream, struct attempt *attempt)
+void upstream_late(struct attempt *attempt)
 {
 	attempt->late = true;
 	if (attempt->port) {
-		port_retire(attempt->port);
+		port_retire_late(attempt->port);
 	} else if (attempt->tcp && attempt->in_ares) {
 		/* The rest of its queries may still be answered; new ones get a new connection. */
-		attempt->channel->draining = true;
-		if (upstream->tcp[attempt->server] == attempt->channel) {
-			upstream->tcp[attempt->server] = NULL;
-		}
+		drain_channel(attempt->channel);
 	}
+}
+
+static void note_cancelled(struct upstream *u, const struct attempt *a)
+{
+	u->cancelled[u->next_cancelled++ % CANCELLED_MAX] =
+		(struct cancelled){.sent_ns = a->sent_ns, .id = a->id, .server = a->server};
 }
 
 void upstream_cancel(struct upstream *upstream, struct attempt *attempt)
 {
+	if (!attempt->tcp) {
+		note_cancelled(upstream, attempt);
+	}
 	leave_port(attempt);
 	link_remove(&attempt->ended_link);
-	if (attempt->in_ares && !attempt->tcp) {
-		complete(upstream, attempt);
-	}
 	if (attempt->in_ares) {
 		/* c-ares cannot drop one TCP query; its callback frees the attempt. */
 		attempt->orphan = true;
@@ -474,9 +436,6 @@ static void finish(
 {
 	leave_port(a);
 	link_remove(&a->ended_link);
-	if (a->in_ares && !a->tcp) {
-		complete(u, a);
-	}
 	u->done(u->ctx, a, outcome, r);
 	if (a->in_ares) {
 		a->orphan = true;
@@ -503,6 +462,22 @@ static void tell_ended(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
+/* Not what we wait for: too late, or none of ours. */
+static void on_stray(struct upstream *u, unsigned server, uint16_t id)
+{
+	for (unsigned i = 0; i < CANCELLED_MAX; i++) {
+		struct cancelled *c = &u->cancelled[i];
+		if (c->sent_ns != 0 && c->id == id && c->server == server) {
+			int64_t sent_ns = c->sent_ns;
+			c->sent_ns = 0;
+			u->heard(u->ctx, server, sent_ns);
+			return;
+		}
+	}
+	stats_add(u->stats, STAT_UPSTREAM_MISMATCHED, 1);
+	u->heard(u->ctx, server, 0);
+}
+
 /* RFC 5452 §9.1: the ID of an outstanding query, at the port it was sent from, from the server it
  * was sent to (the socket is connected), and with the same question. */
 static void on_message(void *ctx, struct port *port, struct span message)
@@ -518,7 +493,7 @@ static void on_message(void *ctx, struct port *port, struct span message)
 		error = relayed_read(&r, message, a->asker);
 	}
 	if (error == -ENOMSG) {
-		stats_add(u->stats, STAT_UPSTREAM_MISMATCHED, 1);
+		on_stray(u, port->server, message.len >= 2 ? octets_u16(message.data) : 0);
 	} else if (error != 0) {
 		finish(u, a, OUTCOME_MALFORMED, NULL);
 	} else {
@@ -550,16 +525,36 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		if (c->outstanding > 0) {
 			ares_process_fd(c->ares, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
 		}
-		if (c->tcp && c->outstanding == 0 &&
-			(c->draining || now - c->used_ms >= TCP_IDLE_MS)) {
+		bool idle = now - c->used_ms >= TCP_IDLE_MS;
+		if (c->outstanding == 0 && (c->draining || idle)) {
 			close_channel(c);
 		} else {
-			busy = busy || c->tcp || c->outstanding > 0;
+			busy = true;
 		}
 	}
 	if (busy) {
 		start_tick(u);
 	}
+}
+
+/* Servers come and go. */
+
+void upstream_retire_server(struct upstream *upstream, unsigned server)
+{
+	struct upstream *u = upstream;
+	for (struct link *l = u->channels.next; l != &u->channels; l = l->next) {
+		struct channel *c = link_entry(l, struct channel, link);
+		if (c->server == server) {
+			drain_channel(c);
+		}
+	}
+	ports_retire(u->ports, server);
+	start_tick(u);
+}
+
+void upstream_set_server(struct upstream *upstream, unsigned server, const struct endpoint *at)
+{
+	upstream->server[server] = *at;
 }
 
 /* Opening and closing. */
@@ -574,7 +569,7 @@ static int allocate(struct upstream *u, const struct conf *conf)
 }
 
 int upstream_open(struct upstream **upstream, struct event_base *base, const struct conf *conf,
-	const struct servers *servers, struct stats *stats, upstream_done *done, void *ctx)
+	struct stats *stats, upstream_done *done, upstream_heard *heard, void *ctx)
 {
 	struct upstream *u = calloc(1, sizeof(*u));
 	if (!u) {
@@ -583,17 +578,16 @@ int upstream_open(struct upstream **upstream, struct event_base *base, const str
 	u->base = base;
 	u->stats = stats;
 	u->done = done;
+	u->heard = heard;
 	u->ctx = ctx;
-	u->servers = *servers;
 	u->mark = conf->mark;
 	u->ares_timeout_ms = (int)conf->forward_timeout_ms + ARES_TIMEOUT_EXTRA_MS;
 	link_init(&u->channels);
 	link_init(&u->ended);
-	u->placeholder = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int error = u->placeholder < 0 ? -errno : allocate(u, conf);
+	int error = allocate(u, conf);
 	if (error == 0) {
 		error = ports_open(
-			&u->ports, base, servers, u->mark, &u->entropy, on_message, on_broken, u);
+			&u->ports, base, u->server, u->mark, &u->entropy, on_message, on_broken, u);
 	}
 	if (error != 0) {
 		upstream_close(u);
@@ -618,9 +612,6 @@ void upstream_close(struct upstream *upstream)
 	}
 	if (u->tell) {
 		event_free(u->tell);
-	}
-	if (u->placeholder >= 0) {
-		close(u->placeholder);
 	}
 	attempts_free(&u->attempts);
 	free(u);

@@ -51,7 +51,7 @@ bool waiters_has(const struct waiters *waiters, const struct requestor *from, co
 }
 
 struct waiter *waiters_take(struct waiters *waiters, const struct requestor *from,
-	const struct query *q, size_t limit, int64_t now_ns)
+	const struct query *q, const struct edns_options *options, size_t limit, int64_t now_ns)
 {
 	struct waiter *w = waiters->unused;
 	if (w) {
@@ -62,7 +62,7 @@ struct waiter *waiters_take(struct waiters *waiters, const struct requestor *fro
 		return NULL;
 	}
 	w->from = *from;
-	asker_init(&w->asker, q, limit, NULL);
+	asker_init(&w->asker, q, limit, options);
 	w->since_ns = now_ns;
 	link_init(&w->link);
 	w->bucket = bucket_of(waiters, from, q->id);

@@ -39,7 +39,7 @@ bool waiters_has(
 
 /** A waiter for this query, in no list yet; NULL where all are taken. */
 struct waiter *waiters_take(struct waiters *waiters, const struct requestor *from,
-	const struct query *q, size_t limit, int64_t now_ns);
+	const struct query *q, const struct edns_options *options, size_t limit, int64_t now_ns);
 
 /** Give a waiter back, out of its list. */
 void waiters_give(struct waiters *waiters, struct waiter *waiter);

@@ -5,23 +5,25 @@
  */
 #include "dns/serve/answer.h"
 
+#include "dns/serve/special.h"
 #include "dns/wire/response.h"
 
 enum {
-	NEGATIVE_TTL = 5 /* seconds: a service that appears must not stay hidden (RFC 2308 §5) */
+	NEGATIVE_TTL = 5, /* seconds: a service that appears must not stay hidden (RFC 2308 §5) */
+	SPECIAL_TTL = 86400 /* seconds: what never changes */
 };
 
 /* One question on its way to its answer. */
 struct decision {
 	const struct query *query;
-	const struct authority *authority;
+	struct authority *authority;
 	const struct dname *zone; /* the mesh zone that holds the name, or NULL */
 	struct writer *out;
 	size_t limit;
+	struct answered *answered;
 };
 
-/* The longest mesh zone that is the name or above it. */
-static const struct dname *zone_of(const struct mesh_zones *zones, const struct dname *name)
+const struct dname *mesh_zone_of(const struct mesh_zones *zones, const struct dname *name)
 {
 	const struct dname *longest = NULL;
 	for (unsigned i = 0; i < zones->count; i++) {
@@ -40,32 +42,41 @@ static unsigned labels_before_apex(const struct decision *d)
 	if (!d->zone) {
 		return 0;
 	}
-	const struct dname *name = &d->query->qname;
-	size_t end = (size_t)name->len - d->zone->len;
-	unsigned labels = 0;
-	for (size_t at = 0; at < end; at += 1U + name->octets[at]) {
-		labels++;
-	}
-	return labels;
+	return dname_labels(&d->query->qname) - dname_labels(d->zone);
+}
+
+static void begin(const struct decision *d, struct response *r)
+{
+	response_begin(r, d->query, d->out, d->limit);
+	response_options(r, edns_options_span(&d->answered->options));
 }
 
 static enum verdict send_error(const struct decision *d, enum rcode rcode, enum ede ede)
 {
-	(void)response_error(d->query, d->out, d->limit, (uint16_t)rcode, ede);
+	(void)response_error_with(d->query, edns_options_span(&d->answered->options), d->out,
+		d->limit, (uint16_t)rcode, ede);
 	return VERDICT_SEND;
 }
 
-/* NODATA or NXDOMAIN: RFC 2308 §2, with the SOA of §3. */
-static enum verdict send_negative(const struct decision *d, enum rcode rcode)
+/* RFC 2308 §2, with the SOA of §3, whose owner is the name without its first labels. */
+static enum verdict send_nothing(const struct decision *d, enum rcode rcode, unsigned owner_labels,
+	uint32_t serial, enum ede ede)
 {
 	struct response r;
-	response_begin(&r, d->query, d->out, d->limit);
+	begin(d, &r);
 	r.flags |= FLAG_AA;
 	r.rcode = (uint16_t)rcode;
-	response_soa(
-		&r, labels_before_apex(d), NEGATIVE_TTL, table_generation(d->authority->table));
+	response_ede(&r, ede);
+	response_soa(&r, owner_labels, NEGATIVE_TTL, serial);
 	(void)response_end(&r);
 	return VERDICT_SEND;
+}
+
+/* NODATA or NXDOMAIN for a name of the mesh. */
+static enum verdict send_negative(const struct decision *d, enum rcode rcode)
+{
+	return send_nothing(
+		d, rcode, labels_before_apex(d), table_generation(d->authority->table), EDE_NONE);
 }
 
 /* The RRset of `count` addresses, beginning with another one each time. */
@@ -91,7 +102,7 @@ static enum verdict send_addresses(const struct decision *d, const struct table_
 		return send_negative(d, RCODE_NOERROR);
 	}
 	struct response r;
-	response_begin(&r, d->query, d->out, d->limit);
+	begin(d, &r);
 	r.flags |= FLAG_AA;
 	if (a) {
 		add_addresses(&r, d->authority, TYPE_A, found->a, found->a_count);
@@ -101,6 +112,83 @@ static enum verdict send_addresses(const struct decision *d, const struct table_
 	}
 	(void)response_end(&r);
 	return VERDICT_SEND;
+}
+
+/* Names that are nobody's to ask for, unless somebody is configured to be asked (RFC 6761). */
+static enum verdict answer_special(const struct decision *d, const struct special *found)
+{
+	const struct query *q = d->query;
+	if (found->answer == SPECIAL_NXDOMAIN || found->answer == SPECIAL_NODATA) {
+		enum rcode rcode =
+			found->answer == SPECIAL_NXDOMAIN ? RCODE_NXDOMAIN : RCODE_NOERROR;
+		return send_nothing(d, rcode, found->owner_labels, 1, EDE_NONE);
+	}
+	static const uint16_t types[] = {TYPE_A, TYPE_AAAA, TYPE_PTR};
+	struct response r;
+	begin(d, &r);
+	r.flags |= FLAG_AA;
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		bool name = types[i] == TYPE_PTR;
+		if ((q->qtype == types[i] || q->qtype == TYPE_ANY) &&
+			name == (found->answer == SPECIAL_LOOPBACK_NAME)) {
+			response_answer(&r, types[i], SPECIAL_TTL, special_rdata(types[i]));
+		}
+	}
+	(void)response_end(&r);
+	return VERDICT_SEND;
+}
+
+static enum verdict answer_cached(const struct decision *d, const struct route *route)
+{
+	struct authority *from = d->authority;
+	struct cache_found found;
+	struct cache_ask ask = {
+		.key = cache_key_query(d->query, d->query->edns.subnet),
+		.query = d->query,
+		.limit = d->limit,
+		.options = edns_options_span(&d->answered->options),
+	};
+	if (!from->cache) {
+		return VERDICT_FORWARD;
+	}
+	ask.key.zone_labels = route->labels;
+	switch (cache_get(from->cache, &ask, from->now_ms, d->out, &found)) {
+	case CACHE_HIT:
+		d->answered->source = SOURCE_CACHE;
+		return found.prefetch && from->prefetch ? VERDICT_REFRESH : VERDICT_SEND;
+	case CACHE_FAILED:
+		d->answered->source = SOURCE_CACHE;
+		return send_error(d, RCODE_SERVFAIL, found.ede);
+	case CACHE_STALE:
+	case CACHE_MISS:
+		break;
+	}
+	return VERDICT_FORWARD;
+}
+
+/* Not a name of the mesh: policy, special names, what the cache knows, or whom to ask. */
+static enum verdict answer_foreign(const struct decision *d)
+{
+	const struct query *q = d->query;
+	struct authority *from = d->authority;
+	if (q->qtype == TYPE_A && routes_catch_probe(from->routes, &q->qname, from->now_ms)) {
+		return send_error(d, RCODE_NXDOMAIN, EDE_NONE);
+	}
+	const struct route *route = routes_find(from->routes, &q->qname);
+	if (route->answer == ROUTE_REFUSE) {
+		return send_error(d, RCODE_REFUSED, EDE_BLOCKED);
+	}
+	if (route->answer == ROUTE_NXDOMAIN) {
+		unsigned owner_labels = dname_labels(&q->qname) - route->labels;
+		return send_nothing(d, RCODE_NXDOMAIN, owner_labels, 1, EDE_BLOCKED);
+	}
+	if (!route->configured && q->qclass == CLASS_IN) {
+		struct special special = special_find(&q->qname, q->qtype, from->special_groups);
+		if (special.answer != SPECIAL_NONE) {
+			return answer_special(d, &special);
+		}
+	}
+	return answer_cached(d, route);
 }
 
 static enum verdict answer_name(const struct decision *d, const struct table_addresses *found)
@@ -114,7 +202,7 @@ static enum verdict answer_name(const struct decision *d, const struct table_add
 	case TYPE_SVCB: /* a public one would lead around the mesh */
 		return send_negative(d, RCODE_NOERROR);
 	default:
-		return d->zone ? send_negative(d, RCODE_NOERROR) : VERDICT_FORWARD;
+		return d->zone ? send_negative(d, RCODE_NOERROR) : answer_foreign(d);
 	}
 }
 
@@ -127,17 +215,17 @@ static enum verdict answer_reverse(const struct decision *d)
 	uint32_t cursor = 0;
 
 	if (dname_reverse_address(&q->qname, &address) == 0) {
-		return VERDICT_FORWARD;
+		return answer_foreign(d);
 	}
 	struct span name = table_reverse(table, &address, &cursor);
 	if (name.len == 0) {
-		return VERDICT_FORWARD;
+		return answer_foreign(d);
 	}
 	if (q->qtype != TYPE_PTR && q->qtype != TYPE_ANY) {
 		return send_negative(d, RCODE_NOERROR);
 	}
 	struct response r;
-	response_begin(&r, q, d->out, d->limit);
+	begin(d, &r);
 	r.flags |= FLAG_AA;
 	while (name.len > 0 && !(r.flags & FLAG_TC)) {
 		response_answer(&r, TYPE_PTR, table_ttl(table), name);
@@ -145,6 +233,17 @@ static enum verdict answer_reverse(const struct decision *d)
 	}
 	(void)response_end(&r);
 	return VERDICT_SEND;
+}
+
+/* `explain.NAME.kuma-dns.`, or `explain-TYPE.NAME.kuma-dns.` */
+static bool asks_to_explain(const struct dname *name)
+{
+	static const uint8_t verb[] = "explain";
+	static const struct dname zone = {.len = 10, .octets = "\10kuma-dns"};
+	enum { VERB_LEN = sizeof(verb) - 1 };
+	return name->octets[0] >= VERB_LEN && memcmp(name->octets + 1, verb, VERB_LEN) == 0 &&
+	       (name->octets[0] == VERB_LEN || name->octets[1 + VERB_LEN] == '-') &&
+	       dname_is_under(name, &zone);
 }
 
 static enum verdict answer_question(const struct decision *d)
@@ -157,17 +256,21 @@ static enum verdict answer_question(const struct decision *d)
 	if (q->qtype == TYPE_AXFR || q->qtype == TYPE_IXFR) {
 		return send_error(d, RCODE_REFUSED, EDE_NONE);
 	}
+	if (q->qtype == TYPE_TXT && (q->qclass == CLASS_CH || q->qclass == CLASS_IN) &&
+		asks_to_explain(&q->qname)) {
+		return VERDICT_EXPLAIN;
+	}
 	if (q->qclass != CLASS_IN && q->qclass != CLASS_ANY) {
-		return d->zone ? send_error(d, RCODE_REFUSED, EDE_NONE) : VERDICT_FORWARD;
+		return d->zone ? send_error(d, RCODE_REFUSED, EDE_NONE) : answer_foreign(d);
 	}
 	if (!d->authority->table) {
-		return d->zone ? send_error(d, RCODE_SERVFAIL, EDE_NOT_READY) : VERDICT_FORWARD;
+		return d->zone ? send_error(d, RCODE_SERVFAIL, EDE_NOT_READY) : answer_foreign(d);
 	}
 	switch (table_lookup(d->authority->table, &q->qname, &found)) {
 	case TABLE_NAME:
 		return answer_name(d, &found);
 	case TABLE_EMPTY:
-		return d->zone ? send_negative(d, RCODE_NOERROR) : VERDICT_FORWARD;
+		return d->zone ? send_negative(d, RCODE_NOERROR) : answer_foreign(d);
 	case TABLE_ABSENT:
 		break;
 	}
@@ -178,9 +281,11 @@ static enum verdict answer_question(const struct decision *d)
 	return answer_reverse(d);
 }
 
-enum verdict answer(struct query *q, struct span message, const struct authority *authority,
-	size_t limit, struct writer *out)
+enum verdict answer(struct query *q, struct span message, struct authority *authority, size_t limit,
+	struct writer *out, struct answered *answered)
 {
+	answered->source = SOURCE_LOCAL;
+	answered->options.len = 0;
 	if (query_parse(q, message)) {
 		return VERDICT_DROP;
 	}
@@ -189,10 +294,14 @@ enum verdict answer(struct query *q, struct span message, const struct authority
 		.authority = authority,
 		.out = out,
 		.limit = limit ? limit : q->udp_size,
+		.answered = answered,
 	};
+	if (hop_options(&answered->options, q, &authority->hop)) {
+		q->rcode = RCODE_FORMERR;
+	}
 	if (q->rcode != RCODE_NOERROR) {
 		return send_error(&d, (enum rcode)q->rcode, EDE_NONE);
 	}
-	d.zone = zone_of(authority->zones, &q->qname);
+	d.zone = mesh_zone_of(authority->zones, &q->qname);
 	return answer_question(&d);
 }

@@ -5,6 +5,9 @@
 #pragma once
 
 #include "dns/mesh/table.h"
+#include "dns/resolve/cache.h"
+#include "dns/resolve/routes.h"
+#include "dns/wire/hop.h"
 #include "dns/wire/query.h"
 
 enum { MESH_ZONES_MAX = 32 };
@@ -19,13 +22,30 @@ struct mesh_zones {
 struct authority {
 	const struct table *table; /* NULL before the first one */
 	const struct mesh_zones *zones;
+	struct routes *routes;   /* loops that are seen are noted in it */
+	struct cache *cache;     /* NULL: none; remembers what is asked for */
+	bool prefetch;           /* answers of the cache that end soon are to be refreshed */
+	unsigned special_groups; /* enum special_group: what is answered here */
+	struct hop hop;
 	uint32_t rotation; /* any number, another each time: which address comes first */
+	int64_t now_ms;    /* CLOCK_MONOTONIC */
 };
 
 enum verdict {
 	VERDICT_SEND,    /* the response stands in `out` */
+	VERDICT_REFRESH, /* likewise; and `q` is to be asked upstream, before its answer ends */
 	VERDICT_FORWARD, /* not ours: `q` is good and has to be asked upstream */
+	VERDICT_EXPLAIN, /* `q` asks how a name would be answered: see explain.h */
 	VERDICT_DROP     /* no answer is ever owed */
+};
+
+/** Where an answer came from, for the counters. */
+enum source { SOURCE_LOCAL, SOURCE_CACHE };
+
+/** What answer() has to say besides the response. */
+struct answered {
+	enum source source;
+	struct edns_options options; /* of our own OPT; with VERDICT_FORWARD and VERDICT_EXPLAIN */
 };
 
 /**
@@ -33,11 +53,15 @@ enum verdict {
  *
  * @param[out] q          the query as read; with VERDICT_DROP only its id is meaningful
  * @param      message    octets from the network
- * @param      authority  table, zones, rotation
+ * @param      authority  what answers are made of
  * @param      limit      0 for UDP: the requestor's size, at most out->size - out->len, counts;
  *                        else the largest response over TCP, 65535
  * @param      out        room for the response, at least 512 octets; its `len` grows by the
- * response's
+ *                        response's
+ * @param[out] answered   where it came from
  */
-enum verdict answer(struct query *q, struct span message, const struct authority *authority,
-	size_t limit, struct writer *out);
+enum verdict answer(struct query *q, struct span message, struct authority *authority, size_t limit,
+	struct writer *out, struct answered *answered);
+
+/** The longest mesh zone that is the name or above it; NULL where there is none. */
+const struct dname *mesh_zone_of(const struct mesh_zones *zones, const struct dname *name);

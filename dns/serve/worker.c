@@ -8,7 +8,8 @@
 
 #include "conf/conf.h"
 #include "conf/log.h"
-#include "dns/resolve/forward.h"
+#include "dns/resolve/entropy.h"
+#include "dns/serve/explain.h"
 #include "dns/serve/listening.h"
 #include "dns/serve/tcp.h"
 #include "dns/serve/udp.h"
@@ -16,10 +17,12 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -28,15 +31,25 @@ enum {
 	FLUSH_LIMIT_MS = 700 /* for what peers have yet to take of their answers */
 };
 
+/** Something another thread wants to have done here. */
+struct call {
+	worker_task *task;
+	void *ctx;
+	sem_t done;
+};
+
 struct worker {
 	const struct conf *conf;
-	const struct mesh_zones *zones;
+	struct cookie_secret secret;
+	struct authority authority; /* what does not change from query to query */
 	struct event_base *base;
 	struct udp *udp;
 	struct tcp *tcp;
 	struct forward *forward; /* NULL: stopping, nothing is forwarded any more */
+	struct cache *cache;     /* NULL: none */
 	struct table *table;     /* the worker's own reference */
-	uint32_t rotation;       /* never 0 */
+	int64_t table_since_ms;
+	uint32_t rotation; /* never 0 */
 
 	/* Written by the main thread, which exchanges a reference in, and by the worker, which
 	 * exchanges it out: whoever takes a reference out owns it. Acquire and release, so that the
@@ -44,7 +57,11 @@ struct worker {
 	_Atomic(struct table *) inbox;
 	/* Written by the main thread, read by the worker after it was woken; release, acquire. */
 	atomic_bool stopping;
-	int wake; /* eventfd: look at the two above */
+	/* Written by the main thread, which then waits; taken out by the worker; acquire, release.
+	 */
+	_Atomic(struct call *) call;
+	bool running; /* the main thread's: the thread is there to do calls */
+	int wake;     /* eventfd: look at the three above */
 	struct event *woken;
 
 	pthread_t thread;
@@ -103,27 +120,88 @@ static uint32_t next_rotation(struct worker *w)
 	return w->rotation;
 }
 
+static int64_t now_ms(void)
+{
+	struct timespec ts;
+	/* Good to some 4 ms, for a fifth of the price: TTLs are counted in seconds. */
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void set_peer(struct address *peer, const struct endpoint *e)
+{
+	if (e->sa.sa_family == AF_INET) {
+		peer->len = 4;
+		memcpy(peer->octets, &e->in.sin_addr, 4);
+	} else {
+		peer->len = 16;
+		memcpy(peer->octets, &e->in6.sin6_addr, 16);
+	}
+}
+
+/** What answers to one query are made of. */
+static void prepare(struct worker *w, const struct requestor *from)
+{
+	struct authority *a = &w->authority;
+	a->table = w->table;
+	a->rotation = next_rotation(w);
+	a->now_ms = now_ms();
+	a->hop.now = (uint32_t)time(NULL);
+	a->hop.keepalive_ms = from->tcp ? w->conf->tcp_idle_ms : 0;
+	set_peer(&a->hop.peer, &from->peer);
+}
+
+static void count_answer(struct worker *w, const struct query *q, const struct answered *answered,
+	const uint8_t *response)
+{
+	enum counter type = stat_of_type(q->qtype);
+	if (answered->source == SOURCE_CACHE) {
+		type = type - STAT_LOCAL_A + STAT_UPSTREAM_A;
+	}
+	stats_add(&w->stats, type, 1);
+	stats_add(&w->stats, stat_of_rcode(q->rcode ? q->rcode : header_rcode(response)), 1);
+}
+
+static void inside(struct worker *w, struct worker_inside *inside)
+{
+	static const struct requestor nobody = {.peer.sa.sa_family = AF_INET};
+	prepare(w, &nobody);
+	inside->authority = w->authority;
+	inside->forward = w->forward;
+	inside->table_since_ms = w->table_since_ms;
+}
+
 static enum verdict serve(
 	void *ctx, struct span message, const struct requestor *from, struct writer *out)
 {
 	struct worker *w = ctx;
 	struct query q;
-	struct authority authority = {
-		.table = w->table, .zones = w->zones, .rotation = next_rotation(w)};
+	struct answered answered;
 	size_t begin = out->len;
-	enum verdict verdict =
-		answer(&q, message, &authority, from->tcp ? TCP_RESPONSE_MAX : 0, out);
+	prepare(w, from);
+	enum verdict verdict = answer(
+		&q, message, &w->authority, from->tcp ? TCP_RESPONSE_MAX : 0, out, &answered);
+	if (verdict == VERDICT_EXPLAIN) {
+		struct worker_inside here;
+		inside(w, &here);
+		explain_query(
+			&here, &q, &answered.options, &from->peer, response_limit(&q, from), out);
+		verdict = VERDICT_SEND;
+	}
 	switch (verdict) {
+	case VERDICT_REFRESH:
+	case VERDICT_EXPLAIN:
 	case VERDICT_SEND:
-		stats_add(&w->stats, stat_of_type(q.qtype), 1);
-		stats_add(&w->stats,
-			stat_of_rcode(q.rcode ? q.rcode : header_rcode(out->data + begin)), 1);
-		break;
+		count_answer(w, &q, &answered, out->data + begin);
+		if (verdict == VERDICT_REFRESH && w->forward) {
+			forward_refresh(w->forward, &q);
+		}
+		return VERDICT_SEND;
 	case VERDICT_FORWARD:
 		if (!w->forward) {
 			return VERDICT_DROP;
 		}
-		forward_query(w->forward, &q, from, response_limit(&q, from));
+		forward_query(w->forward, &q, &answered.options, from, response_limit(&q, from));
 		break;
 	case VERDICT_DROP:
 		stats_add(&w->stats,
@@ -152,6 +230,18 @@ static void take_table(struct worker *w)
 	if (table) {
 		table_unref(w->table);
 		w->table = table;
+		w->table_since_ms = now_ms();
+	}
+}
+
+static void take_call(struct worker *w)
+{
+	struct call *call = atomic_exchange_explicit(&w->call, NULL, memory_order_acq_rel);
+	if (call) {
+		struct worker_inside here;
+		inside(w, &here);
+		call->task(call->ctx, &here);
+		(void)sem_post(&call->done); /* `call` may be gone now */
 	}
 }
 
@@ -163,6 +253,7 @@ static void on_woken(evutil_socket_t fd, short what, void *arg)
 	/* Before the exchange: a table that comes after it wakes us again. */
 	(void)!read(fd, &times, sizeof(times));
 	take_table(w);
+	take_call(w);
 	if (atomic_load_explicit(&w->stopping, memory_order_acquire)) {
 		(void)event_base_loopbreak(w->base);
 	}
@@ -178,6 +269,51 @@ void worker_publish(struct worker *worker, struct table *table)
 {
 	table_unref(atomic_exchange_explicit(&worker->inbox, table, memory_order_acq_rel));
 	wake(worker);
+}
+
+void worker_call(struct worker *worker, worker_task *task, void *ctx)
+{
+	struct call call = {.task = task, .ctx = ctx};
+	(void)sem_init(&call.done, 0, 0);
+	atomic_store_explicit(&worker->call, &call, memory_order_release);
+	if (worker->running) {
+		wake(worker);
+		while (sem_wait(&call.done) != 0) {
+			/* a signal: go on waiting */
+		}
+	} else {
+		take_call(worker);
+	}
+	(void)sem_destroy(&call.done);
+}
+
+/** One reference for ourselves, one for the forwarder. */
+static void take_routes(struct worker *w, struct routes *routes)
+{
+	struct routes *before = w->authority.routes;
+	w->authority.routes = routes_ref(routes);
+	if (w->forward) {
+		forward_set_routes(w->forward, routes_ref(routes));
+	}
+	routes_unref(before);
+}
+
+struct new_routes {
+	struct worker *worker;
+	struct routes *routes;
+};
+
+static void set_routes(void *ctx, const struct worker_inside *inside)
+{
+	const struct new_routes *new = ctx;
+	(void)inside;
+	take_routes(new->worker, new->routes);
+}
+
+void worker_set_routes(struct worker *worker, struct routes *routes)
+{
+	struct new_routes new = {.worker = worker, .routes = routes};
+	worker_call(worker, set_routes, &new);
 }
 
 /* The thread */
@@ -218,6 +354,7 @@ int worker_start(struct worker *worker)
 	int r = pthread_sigmask(SIG_BLOCK, &all, &before); /* the thread inherits it */
 	if (r == 0) {
 		r = pthread_create(&worker->thread, NULL, run, worker);
+		worker->running = r == 0;
 		(void)pthread_sigmask(SIG_SETMASK, &before, NULL);
 	}
 	return -r;
@@ -228,6 +365,7 @@ void worker_stop(struct worker *worker)
 	atomic_store_explicit(&worker->stopping, true, memory_order_release);
 	wake(worker);
 	(void)pthread_join(worker->thread, NULL);
+	worker->running = false;
 }
 
 /* Opening */
@@ -298,7 +436,41 @@ static int open_wake(struct worker *w)
 	return w->woken && event_add(w->woken, NULL) == 0 ? 0 : -ENOMEM;
 }
 
-static int open_parts(struct worker *w, const struct servers *servers)
+/** NULL where none is wanted, or there is no memory for one. */
+static struct cache *open_cache(const struct conf *conf)
+{
+	struct entropy entropy = {.left = 0};
+	if (conf->cache_size == 0) {
+		return NULL;
+	}
+	struct cache_settings settings = {
+		.size = conf->cache_size,
+		.seed = entropy_u64(&entropy),
+		.ttl_max = conf->cache_ttl_max,
+		.negative_ttl_max = conf->cache_negative_ttl_max,
+		.stale_max = conf->cache_stale_max,
+		.nxdomain_covers = conf->cache_nxdomain_covers,
+	};
+	struct cache *cache = cache_new(&settings);
+	if (!cache) {
+		log_warning("no memory for a cache of %llu octets: going on without",
+			(unsigned long long)conf->cache_size);
+	}
+	return cache;
+}
+
+static void fill_authority(struct worker *w, const struct mesh_zones *zones)
+{
+	w->authority = (struct authority){
+		.zones = zones,
+		.cache = w->cache,
+		.prefetch = w->conf->cache_prefetch,
+		.special_groups = w->conf->special_names,
+		.hop.secret = &w->secret,
+	};
+}
+
+static int open_parts(struct worker *w)
 {
 	w->base = new_base();
 	if (!w->base) {
@@ -312,7 +484,8 @@ static int open_parts(struct worker *w, const struct servers *servers)
 		r = tcp_open(&w->tcp, w->base, w->conf, &w->stats, serve, w);
 	}
 	if (r == 0) {
-		r = forward_open(&w->forward, w->base, w->conf, servers, &w->stats, reply, w);
+		w->cache = open_cache(w->conf);
+		r = forward_open(&w->forward, w->base, w->conf, w->cache, &w->stats, reply, w);
 	}
 	if (r != 0) {
 		log_error("cannot open a worker: %s", strerror(-r));
@@ -321,22 +494,24 @@ static int open_parts(struct worker *w, const struct servers *servers)
 	return 0;
 }
 
-int worker_open(struct worker **worker, const struct conf *conf, const struct servers *servers,
-	const struct mesh_zones *zones)
+int worker_open(struct worker **worker, const struct conf *conf, struct routes *routes,
+	const struct mesh_zones *zones, const struct cookie_secret *secret)
 {
 	struct worker *w = calloc(1, sizeof(*w));
 	if (!w) {
 		return -ENOMEM;
 	}
 	w->conf = conf;
-	w->zones = zones;
+	w->secret = *secret;
 	w->wake = -1;
 	w->rotation = (uint32_t)(uintptr_t)w | 1; /* begins elsewhere in each worker and process */
-	int r = open_parts(w, servers);
+	int r = open_parts(w);
 	if (r != 0) {
 		worker_close(w);
 		return r;
 	}
+	fill_authority(w, zones);
+	take_routes(w, routes);
 	*worker = w;
 	return 0;
 }
@@ -363,6 +538,7 @@ void worker_close(struct worker *worker)
 		return;
 	}
 	forward_close(worker->forward);
+	cache_free(worker->cache);
 	tcp_close(worker->tcp);
 	udp_close(worker->udp);
 	if (worker->woken) {
@@ -376,5 +552,6 @@ void worker_close(struct worker *worker)
 	}
 	table_unref(atomic_load_explicit(&worker->inbox, memory_order_acquire));
 	table_unref(worker->table);
+	routes_unref(worker->authority.routes);
 	free(worker);
 }

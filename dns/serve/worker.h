@@ -6,8 +6,9 @@
 #pragma once
 
 #include "dns/admin/stats.h"
-#include "dns/resolve/servers.h"
+#include "dns/resolve/forward.h"
 #include "dns/serve/answer.h"
+#include "dns/wire/cookie.h"
 
 struct conf;
 struct worker;
@@ -15,13 +16,15 @@ struct worker;
 /**
  * Open everything but the listeners; the thread does not run yet.
  *
- * @param conf     borrowed as long as the worker is open
- * @param servers  copied
- * @param zones    borrowed as long as the worker is open
+ * @param conf    borrowed as long as the worker is open
+ * @param routes  borrowed during the call
+ * @param zones   borrowed as long as the worker is open
+ * @param secret  of cookies; copied
  * @return 0; -ENOMEM or -errno, logged
  */
-int worker_open(struct worker **worker, const struct conf *conf, const struct servers *servers,
-	const struct mesh_zones *zones) __attribute__((warn_unused_result));
+int worker_open(struct worker **worker, const struct conf *conf, struct routes *routes,
+	const struct mesh_zones *zones, const struct cookie_secret *secret)
+	__attribute__((warn_unused_result));
 
 /**
  * Open the listeners; once, before worker_start. From here on the kernel hands us queries.
@@ -43,6 +46,25 @@ int worker_start(struct worker *worker) __attribute__((warn_unused_result));
  * @param table  transferred: one reference
  */
 void worker_publish(struct worker *worker, struct table *table);
+
+/** Ask according to these routes from now on. Main thread only. @param routes  borrowed */
+void worker_set_routes(struct worker *worker, struct routes *routes);
+
+/** What a task finds inside a worker; borrowed during the task. */
+struct worker_inside {
+	struct authority authority; /* as for a query of nobody */
+	struct forward *forward;
+	int64_t table_since_ms; /* CLOCK_MONOTONIC, when the worker got its table */
+};
+
+typedef void worker_task(void *ctx, const struct worker_inside *inside);
+
+/**
+ * Have a short task done on the worker's thread, between two turns of its loop, and wait for it:
+ * what a worker owns is read and changed by nobody else. Main thread only. Before worker_start and
+ * after worker_stop it is done at once.
+ */
+void worker_call(struct worker *worker, worker_task *task, void *ctx);
 
 /** Its counters, for reading with stats_sum. Main thread. */
 const struct stats *worker_stats(const struct worker *worker);

@@ -10,6 +10,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import time
 
 import dns.flags
 import dns.message
@@ -17,6 +18,7 @@ import dns.query
 import dns.rdatatype
 import dns.resolver
 
+import daemon as daemons
 from namespaces import sh
 
 TYPES = {4: "A", 6: "AAAA"}
@@ -48,7 +50,8 @@ def _answered(status, addresses):
 
 
 def _from_dig(program, name, family, *options):
-    _, text = run(program, "+time=5", "+retry=0", *options, name, TYPES[family])
+    # Some servers add addresses of name servers.
+    _, text = run(program, "+time=5", "+retry=0", "+noauthority", "+noadditional", *options, name, TYPES[family])
     status = re.search(r"status: (\w+)", text)
     addresses = re.findall(rf"^[^;\s]\S*\s+\d+\s+IN\s+{TYPES[family]}\s+(\S+)", text, re.M)
     return _answered(status[1] if status else "none", addresses)
@@ -129,6 +132,33 @@ def ask(qname, qtype="A", server="127.0.0.1", tcp=False, port=53, timeout=6, edn
     return dns.query.udp(query, server, timeout, port, ignore_unexpected=True)
 
 
+def query(qname="www.example.org", qtype="A", **options):
+    """Ask the daemon itself."""
+    return ask(qname, qtype, port=daemons.PORT, **options)
+
+
+def timed(function, *arguments, **options):
+    """(seconds that it took, what it returned)."""
+    begin = time.monotonic()
+    result = function(*arguments, **options)
+    return time.monotonic() - begin, result
+
+
+def exchange(octets, tcp=False, timeout=6, server="127.0.0.1", port=None):
+    """Send a message as it is; return the octets that come back, read by nobody."""
+    where = (server, port or daemons.PORT)
+    if not tcp:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            one.settimeout(timeout)
+            one.connect(where)
+            one.send(octets)
+            return one.recv(65535)
+    with socket.create_connection(where, timeout) as one, one.makefile("rb") as stream:
+        one.settimeout(timeout)
+        one.sendall(len(octets).to_bytes(2, "big") + octets)
+        return stream.read(int.from_bytes(stream.read(2), "big"))
+
+
 def rcode(response):
     return dns.rcode.to_text(response.rcode())
 
@@ -150,6 +180,10 @@ def addresses_of(response):
 def ede(response):
     """INFO-CODEs of the extended errors of a response (RFC 8914)."""
     return [int(option.code) for option in response.options if option.otype == 15]
+
+
+def ttls(response, section="answer"):
+    return {rrset.ttl for rrset in getattr(response, section)}
 
 
 def is_truncated(response):

@@ -3,6 +3,7 @@
 
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 import types
@@ -23,6 +24,7 @@ _REFUSED = ""
 def pytest_configure(config):
     """Run pytest again, inside namespaces. Output is not captured yet, so the new one inherits ours."""
     global _REFUSED  # pylint: disable=global-statement
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup(1) would have the daemons ignore it, too
     try:
         namespaces.enter([sys.executable, "-B", "-m", "pytest", *config.invocation_params.args])
     except OSError as error:
@@ -74,6 +76,23 @@ def scripted(network):
     one = nameserver.Scripted(network)
     yield one
     one.close()
+
+
+@pytest.fixture
+def second(network):
+    """Another scripted name server, which answers well until a test says otherwise."""
+    one = nameserver.Scripted(network, namespaces.SECOND[4])
+    one.answer = nameserver.good_answer
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def program(network):
+    """Starts programs, here or beside the name servers, and ends them."""
+    started = nameserver.Programs(network)
+    yield started
+    started.close()
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,8 @@ def yaml(value, indent=0):
         start = " " * indent + f"{key}:"
         if isinstance(item, dict):
             lines += [start, yaml(item, indent + 2)]
+        elif item == []:
+            lines.append(f"{start} []")
         elif isinstance(item, list):
             lines += [start, *(" " * indent + f"  - {one!r}" for one in item)]
         else:

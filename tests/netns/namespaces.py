@@ -2,8 +2,8 @@
 """A network of our own: the application's namespace, where this process lives, and the name servers'.
 
     application            upstream
-    10.53.0.1   --veth--   10.53.0.2 .. 10.53.0.5
-    fd53::1                fd53::2   .. fd53::5
+    10.53.0.1   --veth--   10.53.0.2 .. 10.53.0.7
+    fd53::1                fd53::2   .. fd53::7
 
 enter() runs the program again inside fresh namespaces (network, mounts, processes; for a user without
 privileges also a user namespace, where it is root). All of it ends with the program, however that ends.
@@ -23,6 +23,8 @@ RECURSIVE = {4: "10.53.0.2", 6: "fd53::2"}  # unbound
 AUTHORITATIVE = {4: "10.53.0.3", 6: "fd53::3"}  # NSD
 SCRIPTED = {4: "10.53.0.4", 6: "fd53::4"}  # servers that a test writes itself
 NOBODY = {4: "10.53.0.5", 6: "fd53::5"}  # an address where nobody listens
+SECOND = {4: "10.53.0.6", 6: "fd53::6"}  # another scripted one
+EXTRA = {4: "10.53.0.7", 6: "fd53::7"}  # for a program that one test starts
 VANISHED = {4: "10.53.0.99", 6: "fd53::99"}  # an address that does not exist
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -81,7 +83,7 @@ def sh(*command, **options):
     return done.stdout
 
 
-def _bind_over(path, text):
+def bind_over(path, text):
     """Put a file of ours where programs look for `path`; the file of the host is not touched."""
     target = pathlib.Path(os.path.realpath(path))
     if target.is_relative_to("/run"):
@@ -102,8 +104,8 @@ class Network:
 
     def __init__(self):
         sh("mount", "-t", "tmpfs", "-o", "mode=0755", "tmpfs", "/run")
-        self.resolv_conf = _bind_over("/etc/resolv.conf", f"nameserver {RECURSIVE[4]}\n")
-        _bind_over("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n")
+        self.resolv_conf = bind_over("/etc/resolv.conf", f"nameserver {RECURSIVE[4]}\n")
+        bind_over("/etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\nservices: files\n")
         self._application = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         _check(_libc.unshare(CLONE_NEWNET))
         self._upstream = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
@@ -118,7 +120,7 @@ class Network:
         _add_addresses("mesh0", [APPLICATION])
         with self.upstream():
             sh("ip", "link", "set", "lo", "up")
-            _add_addresses("up0", [RECURSIVE, AUTHORITATIVE, SCRIPTED, NOBODY])
+            _add_addresses("up0", [RECURSIVE, AUTHORITATIVE, SCRIPTED, NOBODY, SECOND, EXTRA])
 
     @contextlib.contextmanager
     def upstream(self):

@@ -37,6 +37,11 @@ class Mesh:
         self.daemons.append(started)
         return started.wait_ready() if ready else started
 
+    def forward_to(self, *servers, flags=(), **options):
+        """Start a daemon that forwards to these servers, without redirection."""
+        words = [word for server in servers for word in ("--upstream", server)]
+        return self.start("--no-redirect", *words, *flags, **options)
+
     def close(self):
         """End everything; return what went wrong with that, or on the way there."""
         problems = []

@@ -23,11 +23,12 @@ BY_NAME = {client.__name__: client for client in clients.CLIENTS}
 
 
 @pytest.fixture(scope="module")
-def every_server(network):
-    """One daemon, which captures all four; a client is then told of one of them."""
-    network.set_resolv_conf(*SERVERS.values())
+def every_server(network, tmp_path_factory):
+    """One daemon, which captures all four by a file of its own; a client is then told of one of them."""
+    path = tmp_path_factory.mktemp("clients") / "resolv.conf"
+    path.write_text("".join(f"nameserver {server}\n" for server in SERVERS.values()))
     one = sidecar.Mesh(network).push([("many.svc.mesh.local", MANY)]).start_envoy()
-    yield one.start()
+    yield one.start("--resolv-conf", str(path))
     close(one)
 
 

@@ -72,6 +72,7 @@ def test_new_table_is_served_and_its_ttl(mesh):
 
 
 def test_before_the_first_table_mesh_names_fail_and_others_work(mesh):
+    # kuma#2571, #16294: not ready, and no wrong answers, before there is a table
     mesh.envoy.push(None)
     one = mesh.start(ready=False).wait_listening()
     response = eventually(lambda: ask("redis.svc.mesh.local", port=daemons.PORT))
