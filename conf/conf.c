@@ -65,7 +65,17 @@ void conf_init(struct conf *conf)
 			abort();
 		}
 	}
+	conf->inbound.given = false;
+	conf->outbound.given = false;
 	init_admin_socket(conf);
+}
+
+/* Read back, a key that is there was asked for; this one was not. */
+static bool is_not_given(const struct conf *conf, const struct key *key)
+{
+	return (key->offset == offsetof(struct conf, admin_socket) && !conf->admin_socket_given) ||
+	       (key_is_in(key, "redirect.inbound") && !conf->inbound.given) ||
+	       (key_is_in(key, "redirect.outbound") && !conf->outbound.given);
 }
 
 /* Whether the flag that is worth showing is the one that switches off. */
@@ -87,9 +97,7 @@ void conf_print(const struct conf *conf, FILE *out)
 			fputs("  ", out);
 			name = dot + 1;
 		}
-		/* Read back, a key that is there was asked for; this one was not. */
-		if (key->offset == offsetof(struct conf, admin_socket) &&
-			!conf->admin_socket_given) {
+		if (key->type != KEY_SECTION && is_not_given(conf, key)) {
 			putc('#', out);
 		}
 		fprintf(out, "%s:", name);
@@ -129,6 +137,18 @@ void conf_print_flags(FILE *out)
 	}
 }
 
+/* kumactl's names of flags that we had under other names already. */
+static const struct {
+	const char *alias;
+	const char *flag;
+} aliases[] = {
+	{"redirect-dns", "redirect"},
+	{"redirect-dns-port", "port"},
+	{"redirect-all-dns-traffic", "capture-all"},
+	{"skip-dns-conntrack-zone-split", "skip-conntrack-zone-split"},
+	{"iptables-logs", "log-packets"},
+};
+
 static bool is_same(const char *text, const char *name, size_t len)
 {
 	return text && strlen(text) == len && strncmp(text, name, len) == 0;
@@ -136,6 +156,12 @@ static bool is_same(const char *text, const char *name, size_t len)
 
 static const struct key *find_flag(const char *name, size_t len)
 {
+	for (size_t i = 0; i < sizeof aliases / sizeof aliases[0]; i++) {
+		if (is_same(aliases[i].alias, name, len)) {
+			name = aliases[i].flag;
+			len = strlen(name);
+		}
+	}
 	for (unsigned i = 0; i < conf_keys_count; i++) {
 		if (is_same(conf_keys[i].flag, name, len)) {
 			return &conf_keys[i];
@@ -270,17 +296,20 @@ static int read_flags(struct conf *conf, const char **file, int argc, char *argv
 	return 0;
 }
 
+static const char OURS[] = "KUMA_DNS_";
+static const char KUMAS[] = "KUMA_TRANSPARENT_PROXY_";
+
 /* `redirect.dns.captureAll` → `KUMA_DNS_REDIRECT_DNS_CAPTURE_ALL`, `kumaDPUser` → `…KUMA_DP_USER`
  */
-static void variable_of(const struct key *key, char name[NAME_SIZE])
+static void variable_of(const struct key *key, const char *prefix, char name[NAME_SIZE])
 {
-	size_t len = (size_t)snprintf(name, NAME_SIZE, "KUMA_DNS_");
+	size_t len = (size_t)snprintf(name, NAME_SIZE, "%s", prefix);
 
 	for (const char *c = key->path; *c && len < NAME_SIZE - 2; c++) {
 		bool upper = *c >= 'A' && *c <= 'Z';
 		bool before = c > key->path && c[-1] >= 'a' && c[-1] <= 'z';
-		bool after =
-			c > key->path && c[-1] >= 'A' && c[-1] <= 'Z' && c[1] >= 'a' && c[1] <= 'z';
+		bool after = c > key->path && c[-1] >= 'A' && c[-1] <= 'Z' && c[1] >= 'a' &&
+			     c[1] <= 'z' && strcmp(c, "Ds") != 0 && strcmp(c, "Ps") != 0;
 
 		if (upper && (before || after)) {
 			name[len++] = '_';
@@ -332,6 +361,20 @@ static bool is_foreign(const char *name, size_t len)
 	return false;
 }
 
+/* Whether Kuma's proxy has this key too, with a variable of its own. */
+static bool is_shared(const struct key *key)
+{
+	static const char *const shared[] = {"kumaDPUser", "ipFamilyMode", "dropInvalidPackets",
+		"dryRun", "comments.disabled", "log.enabled"};
+
+	for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++) {
+		if (strcmp(key->path, shared[i]) == 0) {
+			return true;
+		}
+	}
+	return key_is_in(key, "redirect") && strcmp(key->path, "redirect.mark") != 0;
+}
+
 static bool is_ours(const char *name, size_t len)
 {
 	char variable[NAME_SIZE];
@@ -342,7 +385,7 @@ static bool is_ours(const char *name, size_t len)
 		if (key->type == KEY_SECTION || key->type == KEY_IGNORED) {
 			continue;
 		}
-		variable_of(key, variable);
+		variable_of(key, OURS, variable);
 		if (is_same(variable, name, len) || is_same(key->environment, name, len)) {
 			return true;
 		}
@@ -377,7 +420,11 @@ static int read_environment(struct conf *conf, char *const envp[], struct conf_e
 		if (key->environment) {
 			rc = set_variable(conf, key, envp, key->environment, error);
 		}
-		variable_of(key, name);
+		if (rc == 0 && is_shared(key)) {
+			variable_of(key, KUMAS, name);
+			rc = set_variable(conf, key, envp, name, error);
+		}
+		variable_of(key, OURS, name);
 		if (rc == 0) {
 			rc = set_variable(conf, key, envp, name, error);
 		}
@@ -532,6 +579,10 @@ static int check_together(const struct conf *conf, struct conf_error *error)
 		return conf_fail(error,
 			"forward.tryTimeout: found %ums, expected at most forward.timeout, %ums",
 			conf->forward_try_ms, conf->forward_timeout_ms);
+	}
+	if (conf->inbound.exclude_uids.count > 0) {
+		log_warning("redirect.inbound.excludePortsForUIDs: what comes in has no user: "
+			    "no effect");
 	}
 	int rc = check_metrics(conf, error);
 

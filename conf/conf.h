@@ -7,6 +7,7 @@
 #pragma once
 
 #include "conf/endpoint.h"
+#include "conf/traffic.h"
 
 #include <limits.h>
 #include <stdint.h>
@@ -54,13 +55,21 @@ struct conf {
 	/* Kuma's keys */
 	char kuma_dp_user[64]; /* kumaDPUser: a name or UID; empty: 5678, else kuma-dp */
 	enum conf_families ip_family_mode; /* ipFamilyMode: dualstack, ipv4 */
-	bool redirect_enabled;      /* redirect.dns.enabled; --no-redirect; default true for us */
-	uint16_t port;              /* redirect.dns.port, KUMA_DNS_PROXY_PORT: 15053 */
-	bool capture_all;           /* redirect.dns.captureAll: false */
-	bool skip_zone_split;       /* redirect.dns.skipConntrackZoneSplit: false */
-	char resolv_conf[PATH_MAX]; /* redirect.dns.resolvConfigPath, --resolv-conf */
+	bool redirect_enabled;        /* redirect.dns.enabled; --no-redirect; default true for us */
+	uint16_t port;                /* redirect.dns.port, KUMA_DNS_PROXY_PORT: 15053 */
+	bool capture_all;             /* redirect.dns.captureAll: false */
+	bool skip_zone_split;         /* redirect.dns.skipConntrackZoneSplit: false */
+	char resolv_conf[PATH_MAX];   /* redirect.dns.resolvConfigPath, --resolv-conf */
+	struct conf_traffic inbound;  /* redirect.inbound: port 15006 */
+	struct conf_traffic outbound; /* redirect.outbound: port 15001 */
+	struct conf_vnets vnets;      /* redirect.vnet.networks */
+	bool drop_invalid;            /* dropInvalidPackets: false */
+	bool no_comments;             /* comments.disabled: false */
+	bool log_packets;             /* log.enabled: false */
+	bool dry_run;                 /* dryRun: install and uninstall print what they would do */
 
 	/* ours */
+	char netns[PATH_MAX];         /* netns: where install and uninstall work; empty: here */
 	uint32_t mark;                /* redirect.mark: SO_MARK of our own queries; 0x6b64 */
 	struct endpoint_list listen;  /* listen; empty: 127.0.0.1 and ::1 at `port` */
 	unsigned workers;             /* workers: 1..64 */

@@ -28,6 +28,10 @@ enum key_type {
 	KEY_ENDPOINTS, /* a list of up to CONF_SERVERS_MAX; `min` as above */
 	KEY_ZONE,      /* a domain name, or "." */
 	KEY_ZONES,     /* a list of up to CONF_ZONES_MAX domain names */
+	KEY_PORTS,     /* a list of up to CONF_PORTS_MAX ports; so are the next three */
+	KEY_EXCLUSIONS,
+	KEY_NETWORKS,
+	KEY_VNETS,
 	KEY_UPSTREAMS, /* a list of mappings, the keys of which are conf_upstream_keys */
 };
 
@@ -54,6 +58,9 @@ extern const unsigned conf_keys_count;
 /** The keys of one of the `upstreams`; their paths begin like those of members of a section. */
 enum { UPSTREAM_ZONE, UPSTREAM_SERVERS, UPSTREAM_ANSWER, UPSTREAM_KEYS };
 extern const struct key conf_upstream_keys[];
+
+/** Whether the key is below this section. */
+bool key_is_in(const struct key *key, const char *section);
 
 /** Whether the key holds a list. */
 bool key_is_list(const struct key *key);

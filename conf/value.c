@@ -286,6 +286,12 @@ static int add_element(const struct key *key, void *base, char *text)
 		return add_zone(list, text);
 	case KEY_UPSTREAMS:
 		return upstreams_add_text(list, text);
+	case KEY_PORTS:
+		return ports_add(list, text);
+	case KEY_NETWORKS:
+		return networks_add(list, text);
+	case KEY_VNETS:
+		return vnets_add(list, text);
 	default:
 		return add_endpoint(key, list, text);
 	}
@@ -324,8 +330,19 @@ static int add_elements(const struct key *key, void *base, const char *text)
 
 bool key_is_list(const struct key *key)
 {
-	return key->type == KEY_CHOICES || key->type == KEY_ENDPOINTS || key->type == KEY_ZONES ||
-	       key->type == KEY_UPSTREAMS;
+	switch (key->type) {
+	case KEY_CHOICES:
+	case KEY_ENDPOINTS:
+	case KEY_ZONES:
+	case KEY_PORTS:
+	case KEY_EXCLUSIONS:
+	case KEY_NETWORKS:
+	case KEY_VNETS:
+	case KEY_UPSTREAMS:
+		return true;
+	default:
+		return false;
+	}
 }
 
 void key_clear(const struct key *key, void *base)
@@ -335,11 +352,8 @@ void key_clear(const struct key *key, void *base)
 	}
 }
 
-int key_add(const struct key *key, void *base, const char *text)
+static int add_text(const struct key *key, void *base, const char *text)
 {
-	if (!text_is_clean(text)) {
-		return -EINVAL;
-	}
 	switch (key->type) {
 	case KEY_BOOL:
 		return set_bool(key, base, text);
@@ -354,14 +368,43 @@ int key_add(const struct key *key, void *base, const char *text)
 	case KEY_CHOICES:
 	case KEY_ENDPOINTS:
 	case KEY_ZONES:
+	case KEY_PORTS:
+	case KEY_NETWORKS:
+	case KEY_VNETS:
 	case KEY_UPSTREAMS:
 		return add_elements(key, base, text);
+	case KEY_EXCLUSIONS:
+		return exclusions_add((void *)member(key, base), text);
 	case KEY_SECTION:
 	case KEY_IGNORED:
 		return -EINVAL;
 	default:
 		return set_integer(key, base, text);
 	}
+}
+
+bool key_is_in(const struct key *key, const char *section)
+{
+	const size_t len = strlen(section);
+
+	return strncmp(key->path, section, len) == 0 && key->path[len] == '.';
+}
+
+/* That a direction is spoken of at all is what `run` goes by. */
+static void note_given(const struct key *key, struct conf *conf)
+{
+	conf->inbound.given = conf->inbound.given || key_is_in(key, "redirect.inbound");
+	conf->outbound.given = conf->outbound.given || key_is_in(key, "redirect.outbound");
+}
+
+int key_add(const struct key *key, void *base, const char *text)
+{
+	const int rc = text_is_clean(text) ? add_text(key, base, text) : -EINVAL;
+
+	if (rc == 0 && key_is_in(key, "redirect")) {
+		note_given(key, base);
+	}
+	return rc;
 }
 
 int key_set(const struct key *key, void *base, const char *text)
@@ -414,6 +457,30 @@ void key_expected(const struct key *key, char *text, size_t size)
 			"domain names of letters, digits, hyphens and underscores, at most %d of "
 			"them",
 			CONF_ZONES_MAX);
+		break;
+	case KEY_PORTS:
+		snprintf(text, size,
+			"ports from 1 to 65535, as a list, \"80,443\" or one number, "
+			"at most %d of them",
+			CONF_PORTS_MAX);
+		break;
+	case KEY_EXCLUSIONS:
+		snprintf(text, size,
+			"UIDS, PORTS:UIDS or PROTOCOL:PORTS:UIDS, such as "
+			"tcp:80-90:1000-2000 or *:1000, at most %d of them",
+			CONF_EXCLUSIONS_MAX);
+		break;
+	case KEY_NETWORKS:
+		snprintf(text, size,
+			"addresses or networks, such as 10.0.0.0/8 or fd00::1, at most "
+			"%d of them",
+			CONF_NETWORKS_MAX);
+		break;
+	case KEY_VNETS:
+		snprintf(text, size,
+			"INTERFACE:NETWORK, such as docker0:172.17.0.0/16 or "
+			"br+:fd00::/64, at most %d of them",
+			CONF_VNETS_MAX);
 		break;
 	case KEY_SECTION:
 	case KEY_IGNORED:
@@ -532,6 +599,18 @@ void key_print(const struct key *key, const void *base, FILE *out)
 		break;
 	case KEY_ZONES:
 		print_zones(at, out);
+		break;
+	case KEY_PORTS:
+		ports_print((const void *)at, out);
+		break;
+	case KEY_EXCLUSIONS:
+		exclusions_print((const void *)at, out);
+		break;
+	case KEY_NETWORKS:
+		networks_print((const void *)at, out);
+		break;
+	case KEY_VNETS:
+		vnets_print((const void *)at, out);
 		break;
 	case KEY_UPSTREAMS:
 		upstreams_print(at, out);

@@ -478,7 +478,8 @@ static void kumas_own_file_is_accepted(void **state)
 		"redirect:\n"
 		"  inbound:  {enabled: true, port: 15006, includePorts: [], excludePorts: '80,443',"
 		" excludePortsForUIDs: [], excludePortsForIPs: []}\n"
-		"  outbound: {enabled: true, port: 15001, excludePorts: [1, 2], x: {y: [{z: 1}]}}\n"
+		"  outbound: {enabled: true, port: 15001, excludePorts: [1, 2], "
+		"insertRedirectInsteadOfAppend: true}\n"
 		"  dns: {enabled: true, port: 15054, captureAll: true,"
 		" skipConntrackZoneSplit: false, resolvConfigPath: /etc/resolv.conf}\n"
 		"  vnet: {networks: ['docker0:172.17.0.0/16', 'iface:::1/64']}\n"
@@ -491,6 +492,112 @@ static void kumas_own_file_is_accepted(void **state)
 	assert_int_equal(conf.port, 15054);
 	assert_true(conf.capture_all);
 	assert_int_equal(conf.log_level, CONF_LOG_INFO);
+	assert_true(conf.log_packets);
+	assert_true(conf.inbound.given && conf.outbound.given);
+	assert_int_equal(conf.inbound.exclude.count, 2);
+	assert_int_equal(conf.inbound.exclude.item[1], 443);
+	assert_int_equal(conf.vnets.count, 2);
+	assert_string_equal(conf.vnets.item[1].interface, "iface");
+}
+
+/* A document that sets one key of outbound, and how that is printed. */
+static void assert_outbound(const char *document, const char *line)
+{
+	char text[600];
+	char *printed;
+
+	conf_init(&conf);
+	snprintf(text, sizeof text, "redirect: {outbound: {%s}}", document);
+	assert_reads(text);
+	assert_true(conf.outbound.given && !conf.inbound.given);
+	printed = print(&conf);
+	if (!strstr(printed, line)) {
+		fail_msg("%s: expected %s in %s", document, line, printed);
+	}
+	free(printed);
+}
+
+static void ports_users_and_networks_have_all_of_kumas_forms(void **state)
+{
+	(void)state;
+	assert_outbound("excludePorts: 80", "    excludePorts: [80]\n");
+	assert_outbound("excludePorts: '80, 443,80'", "    excludePorts: [80, 443]\n");
+	assert_outbound("includePorts: [80, '443']", "    includePorts: [80, 443]\n");
+	assert_outbound("excludePortsForUIDs: 1000", "UIDs: [\"*:1000\"]\n");
+	assert_outbound("excludePortsForUIDs: ['1000-2000', '*:5', '53:1', 'tcp:*:6-7']",
+		"UIDs: [\"*:1000-2000\", \"*:5\", \"53:1\", \"tcp:*:6-7\"]\n");
+	assert_outbound("excludePortsForUIDs: 'udp:1-9:0,1000,2000'",
+		"UIDs: [\"udp:1-9:0\", \"*:1000\", \"*:2000\"]\n");
+	assert_outbound("excludePortsForUIDs: '53,3000-5000:106-108,tcp:22,80:1,*::2,:3'",
+		"UIDs: [\"53:106-108\", \"3000-5000:106-108\", \"tcp:22:1\", \"tcp:80:1\", "
+		"\"*:2\", \"*:3\"]\n");
+	assert_outbound("excludePortsForIPs: [10.1.2.3, 10.1.2.3/8, '::1', 'fd00:1::/15']",
+		"IPs: [\"10.1.2.3/32\", \"10.0.0.0/8\", \"::1/128\", \"fd00::/15\"]\n");
+}
+
+static void wrong_ports_users_and_networks_are_refused(void **state)
+{
+	static const char *const wrong[] = {"excludePorts: 0", "excludePorts: 65536",
+		"excludePorts: 080", "excludePorts: 80-90", "excludePorts: '80,'",
+		"excludePortsForUIDs: root", "excludePortsForUIDs: '*'",
+		"excludePortsForUIDs: 'icmp:1:2'", "excludePortsForUIDs: '1:2:3'",
+		"excludePortsForUIDs: 'tcp:1:2:3'", "excludePortsForUIDs: 2-1",
+		"excludePortsForUIDs: '65536:1'", "excludePortsForUIDs: '0:1'",
+		"excludePortsForUIDs: 4294967295", "excludePortsForUIDs: '1:'",
+		"excludePortsForUIDs: '1,'", "excludePortsForIPs: 10.0.0.0/33",
+		"excludePortsForIPs: 10.0.0.1/", "excludePortsForIPs: host",
+		"excludePortsForIPs: '::/129'"};
+	char text[200];
+
+	(void)state;
+	for (size_t i = 0; i < COUNT(wrong); i++) {
+		conf_init(&conf);
+		snprintf(text, sizeof text, "redirect: {outbound: {%s}}", wrong[i]);
+		if (read_text(text) != -EINVAL || !strstr(error.text, ", expected ") ||
+			!strstr(error.text, "f.yaml:1: redirect.outbound.exclude")) {
+			fail_msg("%s: %s", wrong[i], error.text);
+		}
+	}
+}
+
+static void virtual_networks_are_interfaces_with_a_network(void **state)
+{
+	static const char *const wrong[] = {"docker0", "docker0:", ":10.0.0.0/8", "+:10.0.0.0/8",
+		"b+r:10.0.0.0/8", "eth 0:10.0.0.0/8", "abcdefghijklmnop:10.0.0.0/8",
+		"br0:10.0.0.0/40", "b\\\"r:10.0.0.0/8"};
+	char text[200];
+	char *printed;
+
+	(void)state;
+	assert_reads("redirect: {vnet: {networks: 'docker0:172.17.0.1/16,br+:fd00::/64'}}");
+	printed = print(&conf);
+	assert_non_null(
+		strstr(printed, "networks: [\"docker0:172.17.0.0/16\", \"br+:fd00::/64\"]\n"));
+	free(printed);
+	for (size_t i = 0; i < COUNT(wrong); i++) {
+		snprintf(text, sizeof text, "redirect: {vnet: {networks: \"%s\"}}", wrong[i]);
+		assert_int_equal(read_text(text), -EINVAL);
+		assert_non_null(strstr(error.text, "expected INTERFACE:NETWORK, such as"));
+	}
+}
+
+static void lists_of_traffic_have_limits(void **state)
+{
+	struct conf_traffic traffic = {.port = 1};
+	struct conf_vnets vnets = {.count = 0};
+	char text[64];
+
+	(void)state;
+	for (unsigned i = 1; i <= 70; i++) {
+		snprintf(text, sizeof text, "%u", i);
+		assert_int_equal(ports_add(&traffic.include, text), i <= 64 ? 0 : -EINVAL);
+		assert_int_equal(
+			exclusions_add(&traffic.exclude_uids, text), i <= 32 ? 0 : -EINVAL);
+		snprintf(text, sizeof text, "10.0.0.%u", i);
+		assert_int_equal(networks_add(&traffic.exclude_ips, text), i <= 32 ? 0 : -EINVAL);
+		snprintf(text, sizeof text, "eth%u:10.0.0.0/8", i);
+		assert_int_equal(vnets_add(&vnets, text), i <= 16 ? 0 : -EINVAL);
+	}
 }
 
 struct refusal {
@@ -665,7 +772,8 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"table: {file: \"a\\0b\"}", "f.yaml:1: table.file: found \"a\", expected up to "
 					     "4095 octets of UTF-8 without control characters"},
 		{"worker: 1", "f.yaml:1: worker: found an unknown key, expected one of kumaDPUser, "
-			      "ipFamilyMode, listen, workers, meshZones, redirect, table, forward, "
+			      "ipFamilyMode, listen, workers, meshZones, redirect, "
+			      "dropInvalidPackets, comments, dryRun, netns, table, forward, "
 			      "upstreams, cache, tcp, admin, log"},
 		{"redirect: {dns: {prot: 1}}",
 			"f.yaml:1: redirect.dns.prot: found an unknown key, expected one of "
@@ -674,9 +782,11 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"redirect.mark: 1",
 			"f.yaml:1: redirect.mark: found an unknown key, expected one of "
 			"kumaDPUser, ipFamilyMode, listen, workers, meshZones, redirect, "
+			"dropInvalidPackets, comments, dryRun, netns, "
 			"table, forward, upstreams, cache, tcp, admin, log"},
 		{"log: {\"le\\0vel\": info}",
-			"f.yaml:1: log.le: found an unknown key, expected one of level"},
+			"f.yaml:1: log.le: found an unknown key, expected one of level, "
+			"enabled"},
 		{"[a]: 1", "f.yaml:1: found a list, expected the name of a key"},
 		{"workers: 1\nworkers: 1\n",
 			"f.yaml:2: workers: found a second time, expected once"},
@@ -886,6 +996,57 @@ static void kumas_variables_set_ours(void **state)
 
 	assert_loads((words){NULL}, both);
 	assert_int_equal(conf.port, 3);
+}
+
+static void variables_of_kumas_proxy_are_read_and_ours_win(void **state)
+{
+	words envp = {"KUMA_TRANSPARENT_PROXY_REDIRECT_DNS_CAPTURE_ALL=true",
+		"KUMA_TRANSPARENT_PROXY_KUMA_DP_USER=7",
+		"KUMA_TRANSPARENT_PROXY_REDIRECT_OUTBOUND_EXCLUDE_PORTS_FOR_UIDS=tcp:80:5",
+		"KUMA_TRANSPARENT_PROXY_REDIRECT_OUTBOUND_EXCLUDE_PORTS_FOR_IPS=::1,10.0.0.1",
+		"KUMA_TRANSPARENT_PROXY_REDIRECT_DNS_PORT=5",
+		"KUMA_TRANSPARENT_PROXY_COMMENTS_DISABLED=true",
+		"KUMA_TRANSPARENT_PROXY_LOG_LEVEL=7", "KUMA_TRANSPARENT_PROXY_WORKERS=2",
+		"KUMA_DNS_REDIRECT_DNS_PORT=6", NULL};
+	words bad = {"KUMA_TRANSPARENT_PROXY_REDIRECT_VNET_NETWORKS=x", NULL};
+	int rest;
+
+	(void)state;
+	assert_loads((words){NULL}, envp);
+	assert_true(conf.capture_all);
+	assert_string_equal(conf.kuma_dp_user, "7");
+	assert_true(conf.outbound.given && !conf.inbound.given);
+	assert_int_equal(conf.outbound.exclude_uids.item[0].uids.first, 5);
+	assert_int_equal(conf.outbound.exclude_ips.count, 2);
+	assert_int_equal(conf.port, 6);
+	assert_true(conf.no_comments);
+	assert_int_equal(conf.workers, 1);
+	assert_int_equal(load((words){NULL}, bad, &rest), -EINVAL);
+	assert_non_null(strstr(error.text, "KUMA_TRANSPARENT_PROXY_REDIRECT_VNET_NETWORKS: found "
+					   "\"x\", expected INTERFACE:NETWORK"));
+}
+
+static void flags_have_the_names_of_kumactl(void **state)
+{
+	(void)state;
+	assert_loads((words){"--redirect-dns=false", "--redirect-dns-port", "5",
+			     "--redirect-all-dns-traffic", "--skip-dns-conntrack-zone-split",
+			     "--kuma-dp-user", "7", "--redirect-inbound=false",
+			     "--redirect-outbound-port", "15", "--exclude-inbound-ports", "80,443",
+			     "--exclude-inbound-ports", "8080", "--exclude-outbound-ports", "9",
+			     "--exclude-outbound-ips", "10.0.0.0/8", "--exclude-inbound-ips",
+			     "::/0", "--exclude-outbound-ports-for-uids", "53,80-90:106-108",
+			     "--vnet", "br+:172.18.0.0/16", "--drop-invalid-packets",
+			     "--iptables-logs", "--disable-comments", "--ip-family-mode", "ipv4",
+			     "--dry-run", "--netns", "/run/netns/a", NULL},
+		(words){NULL});
+	assert_true(!conf.redirect_enabled && conf.port == 5 && conf.capture_all);
+	assert_true(conf.skip_zone_split && !conf.inbound.enabled && conf.outbound.port == 15);
+	assert_int_equal(conf.inbound.exclude.count, 3);
+	assert_int_equal(conf.inbound.exclude_ips.item[0].bits, 0);
+	assert_int_equal(conf.outbound.exclude_uids.count, 2);
+	assert_true(conf.drop_invalid && conf.log_packets && conf.no_comments && conf.dry_run);
+	assert_string_equal(conf.netns, "/run/netns/a");
 }
 
 static void every_flag_of_the_first_day_works(void **state)
@@ -1149,6 +1310,8 @@ static void sample_file_holds_the_defaults(void **state)
 	assert_memory_equal(&conf, &defaults, sizeof conf);
 	uncomment(text);
 	assert_reads(text);
+	conf.inbound.given = false; /* its keys stand there, as defaults */
+	conf.outbound.given = false;
 	assert_memory_equal(&conf, &defaults, sizeof conf);
 	free(text);
 }
@@ -1255,6 +1418,10 @@ int main(void)
 		cmocka_unit_test_setup(lists_are_sequences_or_text_with_commas, set_up),
 		cmocka_unit_test_setup(what_a_document_does_not_mention_stays, set_up),
 		cmocka_unit_test_setup(kumas_own_file_is_accepted, set_up),
+		cmocka_unit_test_setup(ports_users_and_networks_have_all_of_kumas_forms, set_up),
+		cmocka_unit_test_setup(wrong_ports_users_and_networks_are_refused, set_up),
+		cmocka_unit_test_setup(virtual_networks_are_interfaces_with_a_network, set_up),
+		cmocka_unit_test_setup(lists_of_traffic_have_limits, set_up),
 		cmocka_unit_test_setup(errors_say_where_what_and_what_was_expected, set_up),
 		cmocka_unit_test_setup(values_are_escaped_and_cut_in_errors, set_up),
 		cmocka_unit_test_setup(limits_are_exact, set_up),
@@ -1264,6 +1431,8 @@ int main(void)
 		cmocka_unit_test_setup(printed_configuration_reads_back_into_the_same, set_up),
 		cmocka_unit_test_setup(flags_win_over_environment_over_file, set_up),
 		cmocka_unit_test_setup(kumas_variables_set_ours, set_up),
+		cmocka_unit_test_setup(variables_of_kumas_proxy_are_read_and_ours_win, set_up),
+		cmocka_unit_test_setup(flags_have_the_names_of_kumactl, set_up),
 		cmocka_unit_test_setup(every_flag_of_the_first_day_works, set_up),
 		cmocka_unit_test_setup(switches_have_three_forms, set_up),
 		cmocka_unit_test_setup(bad_flags_are_explained, set_up),
