@@ -233,14 +233,30 @@ static int add_item(struct conf_exclusions *list, char *text)
 	return add_each(list, &exclusion, ports);
 }
 
-/* Octets of the first item: it ends at the comma behind its users. */
+/* A list of ports goes on with a digit; a protocol or `*` begins another item. */
+static bool goes_on(const char *text)
+{
+	text += strspn(text, " ");
+	return *text >= '0' && *text <= '9';
+}
+
+/* Octets of the first item: to the comma behind its users. Without a colon, all are users. */
 static size_t item_len(const char *text)
 {
 	const size_t word = strcspn(text, ":,0123456789");
-	const size_t start = text[word] == ':' ? word + 1 : 0; /* behind a protocol */
-	const char *colon = strchr(text + start, ':');
+	const size_t first = strcspn(text, ",");
+	bool colon = false;
 
-	return colon ? (size_t)(colon - text) + strcspn(colon, ",") : strcspn(text, ",");
+	for (size_t i = text[word] == ':' ? word + 1 : 0; text[i]; i++) {
+		colon = colon || text[i] == ':';
+		if (text[i] == ',' && colon) {
+			return i;
+		}
+		if (text[i] == ',' && !goes_on(text + i + 1)) {
+			break;
+		}
+	}
+	return colon ? strlen(text) : first;
 }
 
 int exclusions_add(struct conf_exclusions *list, const char *text)

@@ -117,17 +117,16 @@ static void read_resolv_conf(struct daemon *d)
 }
 
 /** What to intercept: what applications ask is in resolv.conf, whomever we ask ourselves. */
-static int compile_rules(struct daemon *d)
+static int compile_rules(struct rules *rules, const struct conf *conf, const struct servers *asked)
 {
-	const struct servers *asked = &d->resolv.servers;
 	struct redirect_error error = {.text = ""};
-	int r = rules_compile(&d->rules, &d->conf, asked->item, asked->count, &error);
+	int r = rules_compile(rules, conf, asked->item, asked->count, &error);
 	if (r != 0) {
 		log_error("%s", error.text);
-	} else if (!d->rules.capture_all && d->rules.server_count == 0) {
-		log_warning("%s names no server: nothing is captured; redirect.dns.captureAll "
+	} else if (rules->ipv4 && !rules->capture_all && rules->server_count == 0) {
+		log_warning("%s names no server: no query is captured; redirect.dns.captureAll "
 			    "captures everything",
-			d->conf.resolv_conf);
+			conf->resolv_conf);
 	}
 	return r;
 }
@@ -144,9 +143,12 @@ static void log_servers(const struct routes *routes)
 static int configure(struct daemon *d)
 {
 	log_set_level((enum log_level)d->conf.log_level);
-	if (!d->conf.redirect_enabled) {
+	if (!d->conf.redirect_enabled && !redirect_is_installed()) {
 		d->conf.mark = 0; /* it takes a capability, and there is nothing to be spared by */
 	}
+	/* A daemon for DNS alone needs no Envoy: TCP is redirected where it is spoken of. */
+	d->conf.inbound.enabled = d->conf.inbound.enabled && d->conf.inbound.given;
+	d->conf.outbound.enabled = d->conf.outbound.enabled && d->conf.outbound.given;
 	int r = read_zones(&d->zones, &d->conf);
 	if (r != 0) {
 		return r;
@@ -159,7 +161,10 @@ static int configure(struct daemon *d)
 	if (r == 0) {
 		log_servers(d->routes);
 	}
-	return r == 0 && d->conf.redirect_enabled ? compile_rules(d) : r;
+	if (r != 0 || !d->conf.redirect_enabled) {
+		return r;
+	}
+	return compile_rules(&d->rules, &d->conf, &d->resolv.servers);
 }
 
 /**
@@ -218,6 +223,24 @@ static void note_families(struct daemon *d)
 	d->rules.ipv6 = d->rules.ipv6 && v6;
 }
 
+/** Queries of virtual networks arrive at the address of the interface. */
+static void note_vnets(const struct daemon *d)
+{
+	unsigned count;
+	const struct endpoint *listening = worker_listening(d->workers[0], &count);
+	bool any = d->rules.vnets.count == 0;
+	for (unsigned i = 0; i < count && !any; i++) {
+		any = listening[i].sa.sa_family == AF_INET6
+			      ? IN6_IS_ADDR_UNSPECIFIED(&listening[i].in6.sin6_addr)
+			      : listening[i].in.sin_addr.s_addr == htonl(INADDR_ANY);
+	}
+	if (!any) {
+		log_warning("redirect.vnet.networks: queries from there reach us only where listen "
+			    "has 0.0.0.0:%u or [::]:%u",
+			d->conf.port, d->conf.port);
+	}
+}
+
 static void log_listening(const struct daemon *d)
 {
 	unsigned count;
@@ -247,6 +270,7 @@ static int begin_serving(struct daemon *d)
 	log_listening(d);
 	if (d->conf.redirect_enabled) {
 		note_families(d);
+		note_vnets(d);
 	}
 	return 0;
 }
@@ -352,7 +376,8 @@ static void follow_redirect(struct daemon *d)
 {
 	struct redirect_error error = {.text = ""};
 	struct redirect *before = d->redirect;
-	if (!before || d->rules.capture_all || compile_rules(d) != 0) {
+	if (!before || d->rules.capture_all ||
+		compile_rules(&d->rules, &d->conf, &d->resolv.servers) != 0) {
 		return;
 	}
 	note_families(d);
@@ -550,6 +575,73 @@ static int check(const struct conf *conf, char *const *arguments)
 	return finish_output(stdout, EXIT_SUCCESS);
 }
 
+static int fail_redirection(const struct redirect_error *error)
+{
+	fprintf(stderr, "kuma-dns: %s\n", error->text);
+	return STATUS_FAILURE;
+}
+
+/** The rules of `install`; where they are for another network namespace, we are in it. */
+static int prepare_rules(struct rules *rules, const struct conf *conf)
+{
+	static struct resolv_conf resolv;
+	struct redirect_error error = {.text = ""};
+	int r = resolv_conf_load(&resolv, conf->resolv_conf);
+	log_set_level((enum log_level)conf->log_level);
+	if (r != 0 && conf->redirect_enabled && !conf->capture_all) {
+		log_warning("%s: %s", conf->resolv_conf, strerror(-r));
+	}
+	if (compile_rules(rules, conf, &resolv.servers) != 0) {
+		return STATUS_USAGE;
+	}
+	return conf->netns[0] && redirect_enter(conf->netns, &error) != 0 ? fail_redirection(&error)
+									  : EXIT_SUCCESS;
+}
+
+static int install(const struct conf *conf, char *const *arguments)
+{
+	static struct rules rules;
+	struct redirect_error error = {.text = ""};
+	char text[512];
+	(void)arguments;
+	int status = prepare_rules(&rules, conf);
+	if (status != EXIT_SUCCESS) {
+		return status;
+	}
+	if (conf->dry_run) {
+		return finish_output(
+			stdout, redirect_print(&rules, stdout) ? STATUS_FAILURE : EXIT_SUCCESS);
+	}
+	bool before = redirect_is_installed();
+	if (redirect_install(&rules, &error) != 0) {
+		return fail_redirection(&error);
+	}
+	printf("%s: %s\n", before ? "installed anew" : "installed",
+		redirect_describe(&rules, text, sizeof(text)));
+	return finish_output(stdout, EXIT_SUCCESS);
+}
+
+static int uninstall(const struct conf *conf, char *const *arguments)
+{
+	/* What may be known of rules that somebody installed: where their flows go. */
+	const struct rules rules = {.port = conf->port, .zones = !conf->skip_zone_split};
+	struct redirect_error error = {.text = ""};
+	(void)arguments;
+	if (conf->netns[0] && redirect_enter(conf->netns, &error) != 0) {
+		return fail_redirection(&error);
+	}
+	if (conf->dry_run) {
+		redirect_print_removal(stdout);
+		return finish_output(stdout, EXIT_SUCCESS);
+	}
+	bool before = redirect_is_installed();
+	if (redirect_uninstall(&rules, &error) != 0) {
+		return fail_redirection(&error);
+	}
+	puts(before ? "uninstalled" : "nothing was installed");
+	return finish_output(stdout, EXIT_SUCCESS);
+}
+
 static int ask(const struct conf *conf, const struct admin_question *question)
 {
 	return admin_client(conf->admin_socket, question);
@@ -610,6 +702,8 @@ struct command {
 
 static const struct command commands[] = {
 	{"run", run, 0, "", "run the daemon in the foreground"},
+	{"install", install, 0, "", "install rules that last, and end"},
+	{"uninstall", uninstall, 0, "", "remove them, and nothing else"},
 	{"check", check, 0, "", "validate the configuration and print it"},
 	{"table", ask_table, 1, "[NAME]",
 		"print the table, or one name of it, of a running daemon"},

@@ -97,6 +97,9 @@ void batch_init(struct batch *b, const char *table)
 
 int batch_finish(struct batch *b)
 {
+	if (!b->fault) {
+		b->message->nlmsg_flags |= NLM_F_ACK;
+	}
 	mark_batch(b, NFNL_MSG_BATCH_END);
 	return b->fault ? -EMSGSIZE : 0;
 }
@@ -104,7 +107,7 @@ int batch_finish(struct batch *b)
 /* The table's name is attribute 1 of every kind of message. */
 void batch_begin(struct batch *b, unsigned step, unsigned type, unsigned flags)
 {
-	begin_message(b, step, NFNL_SUBSYS_NFTABLES << 8 | type, flags | NLM_F_ACK);
+	begin_message(b, step, NFNL_SUBSYS_NFTABLES << 8 | type, flags);
 	if (!b->fault) {
 		struct nfgenmsg *family = mnl_nlmsg_get_payload(b->message);
 		family->nfgen_family = BATCH_INET;
@@ -163,12 +166,51 @@ void batch_load_payload(struct batch *b, enum nft_payload_bases base, uint32_t o
 	end_expression(b, e);
 }
 
+void batch_load_ct_state(struct batch *b)
+{
+	struct expression e = begin_expression(b, "ct");
+
+	batch_put_u32(b, NFTA_CT_DREG, NFT_REG_1);
+	batch_put_u32(b, NFTA_CT_KEY, NFT_CT_STATE);
+	end_expression(b, e);
+}
+
+void batch_mask(struct batch *b, const void *mask, size_t len)
+{
+	static const uint8_t none[16];
+	struct expression e = begin_expression(b, "bitwise");
+
+	batch_put_u32(b, NFTA_BITWISE_SREG, NFT_REG_1);
+	batch_put_u32(b, NFTA_BITWISE_DREG, NFT_REG_1);
+	batch_put_u32(b, NFTA_BITWISE_LEN, (uint32_t)len);
+	batch_put_value(b, NFTA_BITWISE_MASK, mask, len);
+	batch_put_value(b, NFTA_BITWISE_XOR, none, len);
+	end_expression(b, e);
+}
+
+void batch_to_network_order(struct batch *b)
+{
+	struct expression e = begin_expression(b, "byteorder");
+
+	batch_put_u32(b, NFTA_BYTEORDER_SREG, NFT_REG_1);
+	batch_put_u32(b, NFTA_BYTEORDER_DREG, NFT_REG_1);
+	batch_put_u32(b, NFTA_BYTEORDER_OP, NFT_BYTEORDER_HTON);
+	batch_put_u32(b, NFTA_BYTEORDER_LEN, sizeof(uint32_t));
+	batch_put_u32(b, NFTA_BYTEORDER_SIZE, sizeof(uint32_t));
+	end_expression(b, e);
+}
+
 void batch_equals(struct batch *b, const void *data, size_t len)
+{
+	batch_compare(b, NFT_CMP_EQ, data, len);
+}
+
+void batch_compare(struct batch *b, enum nft_cmp_ops op, const void *data, size_t len)
 {
 	struct expression e = begin_expression(b, "cmp");
 
 	batch_put_u32(b, NFTA_CMP_SREG, NFT_REG_1);
-	batch_put_u32(b, NFTA_CMP_OP, NFT_CMP_EQ);
+	batch_put_u32(b, NFTA_CMP_OP, op);
 	batch_put_value(b, NFTA_CMP_DATA, data, len);
 	end_expression(b, e);
 }
@@ -192,7 +234,8 @@ void batch_load_value(struct batch *b, const void *data, size_t len)
 	end_expression(b, e);
 }
 
-void batch_leave_chain(struct batch *b)
+/** @param chain  where to jump to; NULL: nowhere */
+static void put_verdict(struct batch *b, uint32_t code, const char *chain)
 {
 	struct expression e = begin_expression(b, "immediate");
 	struct nlattr *data;
@@ -201,9 +244,36 @@ void batch_leave_chain(struct batch *b)
 	batch_put_u32(b, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
 	data = batch_nest(b, NFTA_IMMEDIATE_DATA);
 	verdict = batch_nest(b, NFTA_DATA_VERDICT);
-	batch_put_u32(b, NFTA_VERDICT_CODE, (uint32_t)NFT_RETURN);
+	batch_put_u32(b, NFTA_VERDICT_CODE, code);
+	if (chain) {
+		batch_put_string(b, NFTA_VERDICT_CHAIN, chain);
+	}
 	batch_unnest(b, verdict);
 	batch_unnest(b, data);
+	end_expression(b, e);
+}
+
+void batch_leave_chain(struct batch *b)
+{
+	put_verdict(b, (uint32_t)NFT_RETURN, NULL);
+}
+
+void batch_drop(struct batch *b)
+{
+	put_verdict(b, BATCH_DROP, NULL);
+}
+
+void batch_jump(struct batch *b, const char *chain)
+{
+	put_verdict(b, (uint32_t)NFT_JUMP, chain);
+}
+
+void batch_log(struct batch *b, const char *prefix, uint32_t level)
+{
+	struct expression e = begin_expression(b, "log");
+
+	batch_put_string(b, NFTA_LOG_PREFIX, prefix);
+	batch_put_u32(b, NFTA_LOG_LEVEL, level);
 	end_expression(b, e);
 }
 

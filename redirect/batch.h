@@ -25,18 +25,20 @@ struct nlmsghdr;
 
 /** Of linux/netfilter.h, which cannot be included beside netinet/in.h with every C library. */
 enum {
-	BATCH_INET = 1,      /* NFPROTO_INET */
-	BATCH_IPV4 = 2,      /* NFPROTO_IPV4 */
-	BATCH_IPV6 = 10,     /* NFPROTO_IPV6 */
-	BATCH_LOCAL_OUT = 3, /* NF_INET_LOCAL_OUT */
-	BATCH_ACCEPT = 1,    /* NF_ACCEPT */
-	BATCH_NAT_PORT = 2,  /* NF_NAT_RANGE_PROTO_SPECIFIED */
+	BATCH_INET = 1,        /* NFPROTO_INET */
+	BATCH_IPV4 = 2,        /* NFPROTO_IPV4 */
+	BATCH_IPV6 = 10,       /* NFPROTO_IPV6 */
+	BATCH_PRE_ROUTING = 0, /* NF_INET_PRE_ROUTING */
+	BATCH_LOCAL_OUT = 3,   /* NF_INET_LOCAL_OUT */
+	BATCH_DROP = 0,        /* NF_DROP */
+	BATCH_ACCEPT = 1,      /* NF_ACCEPT */
+	BATCH_NAT_PORT = 2,    /* NF_NAT_RANGE_PROTO_SPECIFIED */
 };
 
-enum { BATCH_SIZE = 16384, BATCH_MESSAGES_MAX = 64 };
+enum { BATCH_SIZE = 163840, BATCH_MESSAGES_MAX = 640 };
 
-/** Messages with sequence numbers 0..count-1; all but the first and the last ask to be
- * acknowledged. */
+/** Messages with sequence numbers 0..count-1. The last but one asks to be acknowledged: the kernel
+ * reports failures of all, and the acknowledgements of hundreds would not fit into a socket. */
 struct batch {
 	_Alignas(8) unsigned char data[BATCH_SIZE];
 	size_t len;
@@ -77,11 +79,22 @@ void batch_load_payload(
 	struct batch *b, enum nft_payload_bases base, uint32_t offset, uint32_t len);
 void batch_load_value(struct batch *b, const void *data, size_t len);
 
-/** Expressions that end the rule unless register 1 is this value, or in this set. */
+void batch_load_ct_state(struct batch *b);
+
+/** Expressions that change register 1: clear bits that are 0 in `mask`; 4 octets to big-endian. */
+void batch_mask(struct batch *b, const void *mask, size_t len);
+void batch_to_network_order(struct batch *b);
+
+/** Expressions that end the rule unless register 1 is this value, or so to it, or in this set. */
 void batch_equals(struct batch *b, const void *data, size_t len);
+void batch_compare(struct batch *b, enum nft_cmp_ops op, const void *data, size_t len);
 void batch_in_set(struct batch *b, const char *name, uint32_t id);
 
-/** Expressions that act: return, set the conntrack zone, redirect to a port of this host. */
+/** Expressions that act: return, drop, jump, log, set the conntrack zone, redirect to a port of
+ * this host. */
 void batch_leave_chain(struct batch *b);
+void batch_drop(struct batch *b);
+void batch_jump(struct batch *b, const char *chain);
+void batch_log(struct batch *b, const char *prefix, uint32_t level);
 void batch_set_zone(struct batch *b, uint16_t zone);
 void batch_redirect_to(struct batch *b, uint16_t port);

@@ -7,6 +7,7 @@
 
 #include "redirect/batch.h"
 #include "redirect/redirect.h"
+#include "redirect/ruleset.h"
 
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -18,65 +19,29 @@
 #include <string.h>
 
 enum {
-	DNS_PORT = 53,
-	PRIORITY_RAW = -300,
-	PRIORITY_NAT = -101, /* before Kuma's and Docker's, which are at -100 */
 	/* how nft, the reader of our table, numbers the types of keys */
 	TYPE_IPV4_ADDR = 7,
 	TYPE_IPV6_ADDR = 8,
 	TYPE_INET_PROTO = 12,
+	TYPE_INET_SERVICE = 13,
 	/* octets before a field, in its header */
 	SPORT = 0,
 	DPORT = 2,
+	IPV4_SADDR = 12,
 	IPV4_DADDR = 16,
+	IPV6_SADDR = 8,
 	IPV6_DADDR = 24,
 	ICMP_TYPE = 0,
 	ICMP_ERROR_DPORT = 8 + 20 + DPORT,
 	ICMP6_ERROR_DPORT = 8 + 40 + DPORT,
+	/* of conntrack's states, as nft numbers them */
+	STATE_INVALID = 1,
+	LEVEL_DEBUG = 7,
+	UDATA_COMMENT = 0,
+	COMMENT_SIZE = 64,
 };
 
-static const char RAW_OUT[] = "raw_out";
-static const char NAT_OUT[] = "nat_out";
 static const char ANONYMOUS[] = "__set%d"; /* the kernel numbers these sets */
-
-/* Matches: what nft writes as one condition */
-
-static void match_u8(struct batch *b, enum nft_meta_keys key, uint8_t value)
-{
-	batch_load_meta(b, key);
-	batch_equals(b, &value, sizeof value);
-}
-
-static void match_u32(struct batch *b, enum nft_meta_keys key, uint32_t value)
-{
-	batch_load_meta(b, key);
-	batch_equals(b, &value, sizeof value);
-}
-
-static void match_loopback(struct batch *b)
-{
-	const char name[IFNAMSIZ] = "lo";
-
-	batch_load_meta(b, NFT_META_OIFNAME);
-	batch_equals(b, name, sizeof name);
-}
-
-static void match_port(struct batch *b, uint32_t offset, uint16_t port)
-{
-	const uint16_t be = htons(port);
-
-	batch_load_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, offset, sizeof be);
-	batch_equals(b, &be, sizeof be);
-}
-
-/** @param transports  id of an anonymous set of protocols, made before this rule */
-static void match_transport_port(
-	struct batch *b, uint32_t transports, uint32_t offset, uint16_t port)
-{
-	batch_load_meta(b, NFT_META_L4PROTO);
-	batch_in_set(b, ANONYMOUS, transports);
-	match_port(b, offset, port);
-}
 
 /* Sets */
 
@@ -133,10 +98,25 @@ static uint32_t put_transports(struct batch *b)
 	return id;
 }
 
-/** A way of asking: the address family, and where its destination is in the header. */
+static uint32_t put_ports(struct batch *b, const struct conf_ports *ports)
+{
+	const uint32_t id =
+		put_set(b, ANONYMOUS, NFT_SET_ANONYMOUS | NFT_SET_CONSTANT, TYPE_INET_SERVICE, 2);
+	struct nlattr *elements = begin_elements(b, ANONYMOUS, id);
+
+	for (unsigned i = 0; i < ports->count; i++) {
+		const uint16_t be = htons(ports->item[i]);
+		put_element(b, &be, sizeof be);
+	}
+	end_elements(b, elements);
+	return id;
+}
+
+/** An address family, and where its fields are in the headers. */
 struct family {
 	sa_family_t sa;
 	uint8_t nfproto;
+	uint32_t saddr;
 	uint32_t daddr;
 	uint32_t len;
 	uint32_t type;
@@ -146,10 +126,15 @@ struct family {
 	uint32_t error_dport;
 };
 
-static const struct family IPV4 = {AF_INET, BATCH_IPV4, IPV4_DADDR, 4, TYPE_IPV4_ADDR, "ns4",
-	IPPROTO_ICMP, ICMP_DEST_UNREACH, ICMP_ERROR_DPORT};
-static const struct family IPV6 = {AF_INET6, BATCH_IPV6, IPV6_DADDR, 16, TYPE_IPV6_ADDR, "ns6",
-	IPPROTO_ICMPV6, ICMP6_DST_UNREACH, ICMP6_ERROR_DPORT};
+static const struct family IPV4 = {AF_INET, BATCH_IPV4, IPV4_SADDR, IPV4_DADDR, 4, TYPE_IPV4_ADDR,
+	"ns4", IPPROTO_ICMP, ICMP_DEST_UNREACH, ICMP_ERROR_DPORT};
+static const struct family IPV6 = {AF_INET6, BATCH_IPV6, IPV6_SADDR, IPV6_DADDR, 16, TYPE_IPV6_ADDR,
+	"ns6", IPPROTO_ICMPV6, ICMP6_DST_UNREACH, ICMP6_ERROR_DPORT};
+
+static const struct family *family_of(const struct term *t)
+{
+	return t->family == AF_INET ? &IPV4 : &IPV6;
+}
 
 static unsigned count_servers(const struct rules *rules, const struct family *f)
 {
@@ -182,164 +167,275 @@ static void put_servers(struct batch *b, const struct rules *rules, const struct
 	end_elements(b, elements);
 }
 
-/* Chains and rules */
+/* Terms: what nft writes as one condition or one action */
 
-static void put_chain(
-	struct batch *b, enum nft_step step, const char *name, const char *type, int priority)
+static void put_u8(struct batch *b, enum nft_meta_keys key, uint8_t value)
 {
-	struct nlattr *hook;
-
-	batch_begin(b, step, NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL);
-	batch_put_string(b, NFTA_CHAIN_NAME, name);
-	hook = batch_nest(b, NFTA_CHAIN_HOOK);
-	batch_put_u32(b, NFTA_HOOK_HOOKNUM, BATCH_LOCAL_OUT);
-	batch_put_u32(b, NFTA_HOOK_PRIORITY, (uint32_t)priority);
-	batch_unnest(b, hook);
-	batch_put_u32(b, NFTA_CHAIN_POLICY, BATCH_ACCEPT);
-	batch_put_string(b, NFTA_CHAIN_TYPE, type);
-	batch_end(b);
+	batch_load_meta(b, key);
+	batch_equals(b, &value, sizeof value);
 }
 
-static struct nlattr *begin_rule(struct batch *b, enum nft_step step, const char *chain)
+static void put_mark(struct batch *b, const struct term *t)
 {
-	batch_begin(b, step, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
-	batch_put_string(b, NFTA_RULE_CHAIN, chain);
-	return batch_nest(b, NFTA_RULE_EXPRESSIONS);
+	batch_load_meta(b, NFT_META_MARK);
+	batch_equals(b, &t->first, sizeof t->first);
 }
 
-static void end_rule(struct batch *b, struct nlattr *expressions)
+/** A range in register 1, which is in network order: octets compare as numbers do. */
+static void put_range(struct batch *b, const void *first, const void *last, size_t len)
 {
-	batch_unnest(b, expressions);
-	batch_end(b);
+	batch_compare(b, NFT_CMP_GTE, first, len);
+	batch_compare(b, NFT_CMP_LTE, last, len);
 }
 
-/** `meta mark M return`, `meta skuid U return` */
-static void put_exempt(struct batch *b, const char *chain, enum nft_meta_keys key, uint32_t value)
+static void put_uid(struct batch *b, const struct term *t)
 {
-	struct nlattr *rule = begin_rule(b, NFT_RULE, chain);
+	const uint32_t first = htonl(t->first);
+	const uint32_t last = htonl(t->last);
 
-	match_u32(b, key, value);
-	batch_leave_chain(b);
-	end_rule(b, rule);
+	batch_load_meta(b, NFT_META_SKUID);
+	if (t->first == t->last) {
+		batch_compare(b, t->differs ? NFT_CMP_NEQ : NFT_CMP_EQ, &t->first, sizeof t->first);
+	} else {
+		batch_to_network_order(b);
+		put_range(b, &first, &last, sizeof first);
+	}
 }
 
-/** Our port on loopback, on either side. */
-static void put_zone_of_port(struct batch *b, uint32_t offset, uint16_t port)
+/** A name that goes on anyhow is compared as far as it is written. */
+static void put_interface(struct batch *b, enum nft_meta_keys key, const char *name)
 {
-	const uint32_t transports = put_transports(b);
-	struct nlattr *rule = begin_rule(b, NFT_RULE_ZONE, RAW_OUT);
+	char octets[IFNAMSIZ] = {0};
+	const size_t len = strcspn(name, "+");
 
-	match_loopback(b);
-	match_transport_port(b, transports, offset, port);
-	batch_set_zone(b, NFT_ZONE);
-	end_rule(b, rule);
+	memcpy(octets, name, len < sizeof octets ? len : sizeof octets - 1);
+	batch_load_meta(b, key);
+	batch_equals(b, octets, name[len] ? len : sizeof octets);
 }
 
-static void put_zone_of_errors(struct batch *b, const struct rules *rules, const struct family *f)
+static void put_transport(struct batch *b, const struct term *t, uint32_t set)
 {
-	struct nlattr *rule = begin_rule(b, NFT_RULE_ZONE, RAW_OUT);
+	if (t->first == (CONF_TCP | CONF_UDP)) {
+		batch_load_meta(b, NFT_META_L4PROTO);
+		batch_in_set(b, ANONYMOUS, set);
+	} else {
+		put_u8(b, NFT_META_L4PROTO, t->first == CONF_TCP ? IPPROTO_TCP : IPPROTO_UDP);
+	}
+}
 
-	match_loopback(b);
-	match_u8(b, NFT_META_NFPROTO, f->nfproto);
-	match_u8(b, NFT_META_L4PROTO, f->icmp);
+static void load_port(struct batch *b, uint32_t offset)
+{
+	batch_load_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, offset, sizeof(uint16_t));
+}
+
+static void put_port(struct batch *b, const struct term *t)
+{
+	const uint16_t first = htons((uint16_t)t->first);
+	const uint16_t last = htons((uint16_t)t->last);
+
+	load_port(b, t->source ? SPORT : DPORT);
+	if (first == last) {
+		batch_equals(b, &first, sizeof first);
+	} else {
+		put_range(b, &first, &last, sizeof first);
+	}
+}
+
+/** As nft does it: whole octets are loaded alone, for others the rest is masked. */
+static void put_address(struct batch *b, const struct term *t)
+{
+	const struct family *f = family_of(t);
+	const uint32_t bits = t->network->bits;
+	const bool whole = bits % 8 == 0;
+	const uint32_t len = whole ? bits / 8 : f->len;
+	uint8_t mask[16] = {0};
+
+	put_u8(b, NFT_META_NFPROTO, f->nfproto);
+	batch_load_payload(b, NFT_PAYLOAD_NETWORK_HEADER, t->source ? f->saddr : f->daddr, len);
+	if (!whole) {
+		memset(mask, 0xff, bits / 8);
+		mask[bits / 8] = (uint8_t)(0xff << (8 - bits % 8));
+		batch_mask(b, mask, len);
+	}
+	batch_compare(b, t->differs ? NFT_CMP_NEQ : NFT_CMP_EQ, t->network->octet, len);
+}
+
+static void put_in_servers(struct batch *b, const struct family *f)
+{
+	put_u8(b, NFT_META_NFPROTO, f->nfproto);
+	batch_load_payload(b, NFT_PAYLOAD_NETWORK_HEADER, f->daddr, f->len);
+	batch_in_set(b, f->set, 0);
+}
+
+static void put_unreachable(struct batch *b, const struct term *t)
+{
+	const struct family *f = family_of(t);
+	const uint16_t port = htons((uint16_t)t->first);
+
+	put_u8(b, NFT_META_NFPROTO, f->nfproto);
+	put_u8(b, NFT_META_L4PROTO, f->icmp);
 	batch_load_payload(b, NFT_PAYLOAD_TRANSPORT_HEADER, ICMP_TYPE, 1);
 	batch_equals(b, &f->unreachable, 1);
-	match_port(b, f->error_dport, rules->port);
-	batch_set_zone(b, NFT_ZONE);
-	end_rule(b, rule);
+	load_port(b, f->error_dport);
+	batch_equals(b, &port, sizeof port);
 }
 
-/** What an application asks: begins a rule that its caller ends with an action. */
-static struct nlattr *begin_queries(struct batch *b, enum nft_step step, const char *chain,
-	const struct rules *rules, const struct family *f)
+static void put_invalid(struct batch *b)
 {
-	const uint32_t transports = put_transports(b);
-	struct nlattr *rule = begin_rule(b, step, chain);
+	const uint32_t mask = STATE_INVALID;
+	const uint32_t none = 0;
 
-	match_transport_port(b, transports, DPORT, DNS_PORT);
-	match_u8(b, NFT_META_NFPROTO, f->nfproto);
-	if (!rules->capture_all) {
-		batch_load_payload(b, NFT_PAYLOAD_NETWORK_HEADER, f->daddr, f->len);
-		batch_in_set(b, f->set, 0);
-	}
-	return rule;
+	batch_load_ct_state(b);
+	batch_mask(b, &mask, sizeof mask);
+	batch_compare(b, NFT_CMP_NEQ, &none, sizeof none);
 }
 
-static void put_zone_of_queries(struct batch *b, const struct rules *rules, const struct family *f)
+static void put_action(struct batch *b, const struct ruleset *set, const struct term *t)
 {
-	struct nlattr *rule = begin_queries(b, NFT_RULE_ZONE, RAW_OUT, rules, f);
-
-	batch_set_zone(b, NFT_ZONE);
-	end_rule(b, rule);
-}
-
-static void put_redirect(struct batch *b, const struct rules *rules, const struct family *f)
-{
-	struct nlattr *rule = begin_queries(b, NFT_RULE_REDIRECT, NAT_OUT, rules, f);
-
-	batch_redirect_to(b, rules->port);
-	end_rule(b, rule);
-}
-
-typedef void family_put(struct batch *b, const struct rules *rules, const struct family *f);
-
-static void for_each_family(struct batch *b, const struct rules *rules, family_put *put_one)
-{
-	if (rules->ipv4) {
-		put_one(b, rules, &IPV4);
-	}
-	if (rules->ipv6) {
-		put_one(b, rules, &IPV6);
+	switch (t->type) {
+	case TERM_DROP:
+		batch_drop(b);
+		break;
+	case TERM_OUTBOUND:
+		batch_jump(b, ruleset_hook(set, CHAIN_OUTBOUND).name);
+		break;
+	case TERM_REDIRECT:
+		batch_redirect_to(b, (uint16_t)t->first);
+		break;
+	case TERM_ZONE:
+		batch_set_zone(b, (uint16_t)t->first);
+		break;
+	case TERM_LOG:
+		batch_log(b, t->name, LEVEL_DEBUG);
+		break;
+	default:
+		batch_leave_chain(b);
 	}
 }
 
-/** The way back of flows that are redirected. */
-static void put_answers(struct batch *b, const struct rules *rules)
+/** @param id  of the anonymous set that the term needs, if it does */
+static void put_term(struct batch *b, const struct ruleset *set, const struct term *t, uint32_t id)
 {
-	put_exempt(b, RAW_OUT, NFT_META_MARK, rules->mark);
-	put_zone_of_port(b, SPORT, rules->port);
-	put_zone_of_port(b, DPORT, rules->port);
-	for_each_family(b, rules, put_zone_of_errors);
-}
-
-/** A link-local address is none of loopback: an answer from there would not find its way back. */
-static void put_exempt_link_local(struct batch *b, const char *chain)
-{
-	static const uint8_t prefix[8] = {0xfe, 0x80}; /* RFC 4291 §2.5.6 */
-	struct nlattr *rule = begin_rule(b, NFT_RULE, chain);
-
-	match_u8(b, NFT_META_NFPROTO, IPV6.nfproto);
-	batch_load_payload(b, NFT_PAYLOAD_NETWORK_HEADER, IPV6.daddr, sizeof prefix);
-	batch_equals(b, prefix, sizeof prefix);
-	batch_leave_chain(b);
-	end_rule(b, rule);
-}
-
-/** Whose queries, and which, are not for us. */
-static void put_exceptions(struct batch *b, const struct rules *rules, const char *chain)
-{
-	if (rules->has_uid) {
-		put_exempt(b, chain, NFT_META_SKUID, rules->uid);
+	switch (t->type) {
+	case TERM_MARK:
+		put_mark(b, t);
+		break;
+	case TERM_UID:
+		put_uid(b, t);
+		break;
+	case TERM_OUT:
+		put_interface(b, NFT_META_OIFNAME, t->name);
+		break;
+	case TERM_IN:
+		put_interface(b, NFT_META_IIFNAME, t->name);
+		break;
+	case TERM_FAMILY:
+		put_u8(b, NFT_META_NFPROTO, family_of(t)->nfproto);
+		break;
+	case TERM_TRANSPORT:
+		put_transport(b, t, id);
+		break;
+	case TERM_PORT:
+		put_port(b, t);
+		break;
+	case TERM_PORTS:
+		load_port(b, DPORT);
+		batch_in_set(b, ANONYMOUS, id);
+		break;
+	case TERM_ADDRESS:
+		put_address(b, t);
+		break;
+	case TERM_SERVERS:
+		put_in_servers(b, family_of(t));
+		break;
+	case TERM_UNREACHABLE:
+		put_unreachable(b, t);
+		break;
+	case TERM_INVALID:
+		put_invalid(b);
+		break;
+	default:
+		put_action(b, set, t);
 	}
-	if (rules->ipv6) {
-		put_exempt_link_local(b, chain);
+}
+
+/* Chains and rules */
+
+static void put_chain(struct batch *b, const struct ruleset *set, enum ruleset_chain chain)
+{
+	const struct ruleset_hook place = ruleset_hook(set, chain);
+	const bool is_nat = place.type && strcmp(place.type, "nat") == 0;
+	struct nlattr *hook;
+
+	batch_begin(b, is_nat ? NFT_CHAIN_NAT : NFT_CHAIN_FILTER, NFT_MSG_NEWCHAIN,
+		NLM_F_CREATE | NLM_F_EXCL);
+	batch_put_string(b, NFTA_CHAIN_NAME, place.name);
+	if (place.type) {
+		hook = batch_nest(b, NFTA_CHAIN_HOOK);
+		batch_put_u32(b, NFTA_HOOK_HOOKNUM, place.number);
+		batch_put_u32(b, NFTA_HOOK_PRIORITY, (uint32_t)place.priority);
+		batch_unnest(b, hook);
+		batch_put_u32(b, NFTA_CHAIN_POLICY, BATCH_ACCEPT);
+		batch_put_string(b, NFTA_CHAIN_TYPE, place.type);
+	}
+	batch_end(b);
+}
+
+/** What the kernel must have for this rule, beside the expressions that all have. */
+static enum nft_step step_of(const struct rule *rule)
+{
+	switch (rule->term[rule->count - 1].type) {
+	case TERM_ZONE:
+		return NFT_RULE_ZONE;
+	case TERM_REDIRECT:
+		return NFT_RULE_REDIRECT;
+	case TERM_DROP:
+		return NFT_RULE_CT;
+	case TERM_LOG:
+		return NFT_RULE_LOG;
+	default:
+		return NFT_RULE;
 	}
 }
 
-static void put_raw_out(struct batch *b, const struct rules *rules)
+static void put_comment(struct batch *b, const char *comment)
 {
-	put_chain(b, NFT_CHAIN_FILTER, RAW_OUT, "filter", PRIORITY_RAW);
-	put_answers(b, rules);
-	put_exceptions(b, rules, RAW_OUT);
-	for_each_family(b, rules, put_zone_of_queries);
+	uint8_t data[2 + COMMENT_SIZE] = {UDATA_COMMENT};
+	const size_t len = strnlen(comment, COMMENT_SIZE - 1);
+
+	data[1] = (uint8_t)(len + 1);
+	memcpy(data + 2, comment, len);
+	batch_put(b, NFTA_RULE_USERDATA, data, 2 + len + 1);
 }
 
-static void put_nat_out(struct batch *b, const struct rules *rules)
+static uint32_t put_anonymous(struct batch *b, const struct term *t)
 {
-	put_chain(b, NFT_CHAIN_NAT, NAT_OUT, "nat", PRIORITY_NAT);
-	put_exempt(b, NAT_OUT, NFT_META_MARK, rules->mark);
-	put_exceptions(b, rules, NAT_OUT);
-	for_each_family(b, rules, put_redirect);
+	if (t->type == TERM_PORTS) {
+		return put_ports(b, t->ports);
+	}
+	return t->type == TERM_TRANSPORT && t->first == (CONF_TCP | CONF_UDP) ? put_transports(b)
+									      : 0;
+}
+
+static void put_rule(struct batch *b, const struct ruleset *set, const struct rule *rule)
+{
+	uint32_t id[RULE_TERMS_MAX];
+	struct nlattr *expressions;
+
+	for (unsigned i = 0; i < rule->count; i++) {
+		id[i] = put_anonymous(b, &rule->term[i]);
+	}
+	batch_begin(b, step_of(rule), NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND);
+	batch_put_string(b, NFTA_RULE_CHAIN, ruleset_hook(set, rule->chain).name);
+	expressions = batch_nest(b, NFTA_RULE_EXPRESSIONS);
+	for (unsigned i = 0; i < rule->count; i++) {
+		put_term(b, set, &rule->term[i], id[i]);
+	}
+	batch_unnest(b, expressions);
+	if (rule->comment) {
+		put_comment(b, rule->comment);
+	}
+	batch_end(b);
 }
 
 static void put_table(struct batch *b, enum nft_step step, unsigned type, uint32_t flags)
@@ -359,30 +455,57 @@ static void flush_chain(struct batch *b, const char *chain)
 	batch_end(b);
 }
 
-int nft_compose_install(struct batch *b, const struct rules *rules, const char *table)
+/** Deleting needs a table, and a table cannot change its owner: add, delete, add. */
+static void put_removal(struct batch *b)
 {
-	batch_init(b, table);
-	/* Deleting needs a table, and a table cannot change its owner: add, delete, add. */
 	put_table(b, NFT_TABLE, NFT_MSG_NEWTABLE, 0);
 	put_table(b, NFT_TABLE, NFT_MSG_DELTABLE, 0);
-	put_table(b, NFT_OWNER, NFT_MSG_NEWTABLE, NFT_TABLE_F_OWNER);
-	if (!rules->capture_all) {
-		for_each_family(b, rules, put_servers);
+}
+
+int nft_compose_install(struct batch *b, const struct ruleset *set, const char *table)
+{
+	const bool owned = set->life == RULESET_OWNED;
+
+	batch_init(b, table);
+	put_removal(b);
+	put_table(
+		b, owned ? NFT_OWNER : NFT_TABLE, NFT_MSG_NEWTABLE, owned ? NFT_TABLE_F_OWNER : 0);
+	if (set->has_servers[0]) {
+		put_servers(b, set->rules, &IPV4);
 	}
-	if (rules->zones) {
-		put_raw_out(b, rules);
+	if (set->has_servers[1]) {
+		put_servers(b, set->rules, &IPV6);
 	}
-	put_nat_out(b, rules);
+	for (unsigned i = 0; i < CHAINS; i++) {
+		if (set->has[i]) {
+			put_chain(b, set, i);
+		}
+	}
+	for (unsigned i = 0; i < set->count; i++) {
+		put_rule(b, set, &set->rule[i]);
+	}
 	return batch_finish(b);
 }
 
-int nft_compose_withdraw(struct batch *b, const struct rules *rules, const char *table)
+int nft_compose_remove(struct batch *b, const char *table)
 {
 	batch_init(b, table);
-	flush_chain(b, NAT_OUT);
-	if (rules->zones) {
-		flush_chain(b, RAW_OUT);
-		put_answers(b, rules);
+	put_removal(b);
+	return batch_finish(b);
+}
+
+int nft_compose_withdraw(struct batch *b, const struct ruleset *set, const char *table)
+{
+	batch_init(b, table);
+	for (unsigned i = 0; i < CHAINS; i++) {
+		if (set->has[i]) {
+			flush_chain(b, ruleset_hook(set, i).name);
+		}
+	}
+	for (unsigned i = 0; i < set->count; i++) {
+		if (set->rule[i].answers) {
+			put_rule(b, set, &set->rule[i]);
+		}
 	}
 	return batch_finish(b);
 }
@@ -410,6 +533,8 @@ static const char *needed_by(enum nft_step step)
 				  "CONFIG_NF_CONNTRACK_ZONES; or set "
 				  "redirect.dns.skipConntrackZoneSplit)",
 		[NFT_RULE_REDIRECT] = "redirect in nf_tables (CONFIG_NFT_REDIR)",
+		[NFT_RULE_CT] = "connection tracking in nf_tables (CONFIG_NFT_CT)",
+		[NFT_RULE_LOG] = "logging in nf_tables (CONFIG_NFT_LOG)",
 		[NFT_END] = "nf_tables (CONFIG_NF_TABLES)",
 	};
 
@@ -422,7 +547,7 @@ int nft_explain(const struct batch *b, unsigned seq, int err, struct redirect_er
 
 	if (err == -EPERM && step == NFT_BEGIN) {
 		snprintf(error->text, sizeof error->text,
-			"CAP_NET_ADMIN is missing: run as root or grant it, or use --no-redirect");
+			"CAP_NET_ADMIN is missing: run as root or grant it");
 		return -EPERM;
 	}
 	if (err == -EPERM && (step == NFT_TABLE || step == NFT_OWNER)) {
@@ -431,8 +556,7 @@ int nft_explain(const struct batch *b, unsigned seq, int err, struct redirect_er
 		return -EBUSY;
 	}
 	if (is_missing(err)) {
-		snprintf(error->text, sizeof error->text,
-			"the kernel lacks %s; use --no-redirect to run without", needed_by(step));
+		snprintf(error->text, sizeof error->text, "the kernel lacks %s", needed_by(step));
 		return -EOPNOTSUPP;
 	}
 	snprintf(error->text, sizeof error->text, "the kernel refused rule message %u of %u: %s",

@@ -6,9 +6,11 @@
 #pragma once
 
 #include "conf/endpoint.h"
+#include "conf/traffic.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 struct conf;
 struct redirect;
@@ -17,7 +19,7 @@ enum { RULES_SERVERS_MAX = 16 };
 
 /** What to intercept. */
 struct rules {
-	bool ipv4;
+	bool ipv4;        /* DNS; neither family: leave DNS alone */
 	bool ipv6;        /* false: ipFamilyMode ipv4, or the kernel has no IPv6 */
 	bool capture_all; /* all of port 53 but link-local; else only the servers' addresses */
 	bool zones;       /* conntrack zones keep our flows and the application's apart */
@@ -27,6 +29,13 @@ struct rules {
 	uint16_t port; /* where queries go: 127.0.0.1 and ::1 */
 	unsigned server_count;
 	struct endpoint server[RULES_SERVERS_MAX];
+	struct conf_traffic inbound;  /* where `enabled`, TCP that comes in goes to Envoy */
+	struct conf_traffic outbound; /* and TCP that is sent; exclusions go for DNS too */
+	bool tcp6;                    /* that of IPv6 as well; needs `has_uid`, as IPv4 does */
+	struct conf_vnets vnets;
+	bool drop_invalid;
+	bool comments;
+	bool log;
 };
 
 struct redirect_error {
@@ -35,7 +44,8 @@ struct redirect_error {
 
 /**
  * Compile the configuration. Resolves kumaDPUser as Kuma does: a name or UID; empty: 5678 where
- * that UID exists, else the user kuma-dp, else nobody is exempt by UID.
+ * that UID exists, else the user kuma-dp, else nobody is exempt by UID, which is an error where TCP
+ * is redirected: Envoy's own connections would come back to it.
  *
  * @param servers  those of resolv.conf, `count` of them; for !capture_all
  * @return 0; -ENOENT where a configured user does not exist, `error` set
@@ -73,3 +83,38 @@ void redirect_withdraw(struct redirect *redirect);
  * NULL is a no-op.
  */
 void redirect_close(struct redirect *redirect);
+
+/**
+ * Install the rules to last, in the table inet kuma_dns_installed, in one batch: all of them or
+ * none. What an earlier call installed is replaced. A daemon's own table may be beside it: its nat
+ * rules come first as long as it lives, and these go on when it ends.
+ *
+ * @return as redirect_open, but no owner is needed
+ */
+int redirect_install(const struct rules *rules, struct redirect_error *error)
+	__attribute__((warn_unused_result));
+
+/**
+ * Remove that table if it is there, and nothing else.
+ *
+ * @param rules  their port and zones: of redirected flows, which are removed from conntrack
+ */
+int redirect_uninstall(const struct rules *rules, struct redirect_error *error)
+	__attribute__((warn_unused_result));
+
+/** Whether that table is there, as far as we may know: CAP_NET_ADMIN is needed to see it. */
+bool redirect_is_installed(void);
+
+/** Write what redirect_install would install as a file for nft -f. @return 0; -ENOMEM */
+int redirect_print(const struct rules *rules, FILE *out) __attribute__((warn_unused_result));
+
+/** Write what redirect_uninstall would do. */
+void redirect_print_removal(FILE *out);
+
+/**
+ * Go on in another network namespace, with all that this thread opens from now on.
+ *
+ * @return 0; -errno, `error` set: no such file, no namespace, no permission
+ */
+int redirect_enter(const char *path, struct redirect_error *error)
+	__attribute__((warn_unused_result));

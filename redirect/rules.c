@@ -53,13 +53,27 @@ static bool uid_exists(uid_t uid)
 	return getpwuid_r(uid, &entry, text, sizeof text, &found) == 0 && found;
 }
 
+/** Nobody is exempt: Envoy's own connections would come back to it. */
+static int check_nobody(const struct rules *rules, struct redirect_error *error)
+{
+	if (!rules->inbound.enabled && !rules->outbound.enabled) {
+		return 0;
+	}
+	snprintf(error->text, sizeof error->text,
+		"kumaDPUser: found nothing, and neither UID %d nor the user kuma-dp exists; "
+		"expected "
+		"the name or UID of Kuma's proxy, such as \"%d\"",
+		KUMA_UID, KUMA_UID);
+	return -ENOENT;
+}
+
 /** A UID needs no entry in the password file: containers often run users that have none. */
 static int compile_user(struct rules *rules, const char *user, struct redirect_error *error)
 {
 	if (*user == '\0') {
 		rules->uid = KUMA_UID;
 		rules->has_uid = uid_exists(KUMA_UID) || find_name("kuma-dp", &rules->uid);
-		return 0;
+		return rules->has_uid ? 0 : check_nobody(rules, error);
 	}
 	rules->has_uid = parse_uid(user, &rules->uid) || find_name(user, &rules->uid);
 	if (rules->has_uid) {
@@ -102,12 +116,19 @@ int rules_compile(struct rules *rules, const struct conf *conf, const struct end
 	unsigned count, struct redirect_error *error)
 {
 	*rules = (struct rules){
-		.ipv4 = true,
-		.ipv6 = conf->ip_family_mode == CONF_DUALSTACK,
+		.ipv4 = conf->redirect_enabled,
+		.ipv6 = conf->redirect_enabled && conf->ip_family_mode == CONF_DUALSTACK,
 		.capture_all = conf->capture_all,
 		.zones = !conf->skip_zone_split,
 		.mark = conf->mark,
 		.port = conf->port,
+		.inbound = conf->inbound,
+		.outbound = conf->outbound,
+		.tcp6 = conf->ip_family_mode == CONF_DUALSTACK,
+		.vnets = conf->vnets,
+		.drop_invalid = conf->drop_invalid,
+		.comments = !conf->no_comments,
+		.log = conf->log_packets,
 	};
 	for (unsigned i = 0; i < count; i++) {
 		add_server(rules, &servers[i]);
@@ -140,6 +161,27 @@ static void describe_servers(const struct rules *rules, FILE *out)
 	}
 }
 
+static void describe_dns(const struct rules *rules, FILE *out)
+{
+	if (rules->capture_all) {
+		fprintf(out, "all of port 53, %s",
+			rules->ipv4 && rules->ipv6 ? "IPv4 and IPv6"
+			: rules->ipv4              ? "IPv4"
+						   : "IPv6");
+	} else {
+		describe_servers(rules, out);
+	}
+	fprintf(out, ", UDP and TCP, to port %u", rules->port);
+}
+
+static void describe_tcp(
+	const struct conf_traffic *traffic, const char *direction, const char *before, FILE *out)
+{
+	if (traffic->enabled) {
+		fprintf(out, "%s%s TCP to port %u", before, direction, traffic->port);
+	}
+}
+
 const char *redirect_describe(const struct rules *rules, char *text, unsigned size)
 {
 	FILE *out = fmemopen(text, size, "w");
@@ -150,15 +192,15 @@ const char *redirect_describe(const struct rules *rules, char *text, unsigned si
 		}
 		return text;
 	}
-	if (rules->capture_all) {
-		fprintf(out, "all of port 53, %s",
-			rules->ipv4 && rules->ipv6 ? "IPv4 and IPv6"
-			: rules->ipv4              ? "IPv4"
-						   : "IPv6");
-	} else {
-		describe_servers(rules, out);
+	const bool dns = rules->ipv4 || rules->ipv6;
+	if (dns) {
+		describe_dns(rules, out);
 	}
-	fprintf(out, ", UDP and TCP, to port %u", rules->port);
+	describe_tcp(&rules->inbound, "inbound", dns ? "; " : "", out);
+	describe_tcp(&rules->outbound, "outbound", dns || rules->inbound.enabled ? "; " : "", out);
+	if (!dns && !rules->inbound.enabled && !rules->outbound.enabled) {
+		fputs("nothing", out);
+	}
 	if (rules->has_uid) {
 		fprintf(out, ", except of UID %u", rules->uid);
 	}

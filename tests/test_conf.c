@@ -526,6 +526,8 @@ static void ports_users_and_networks_have_all_of_kumas_forms(void **state)
 	assert_outbound("excludePortsForUIDs: 1000", "UIDs: [\"*:1000\"]\n");
 	assert_outbound("excludePortsForUIDs: ['1000-2000', '*:5', '53:1', 'tcp:*:6-7']",
 		"UIDs: [\"*:1000-2000\", \"*:5\", \"53:1\", \"tcp:*:6-7\"]\n");
+	assert_outbound("excludePortsForUIDs: '1000, 2000,tcp:*:7,53-80:8, *:9'",
+		"UIDs: [\"*:1000\", \"*:2000\", \"tcp:*:7\", \"53-80:8\", \"*:9\"]\n");
 	assert_outbound("excludePortsForUIDs: 'udp:1-9:0,1000,2000'",
 		"UIDs: [\"udp:1-9:0\", \"*:1000\", \"*:2000\"]\n");
 	assert_outbound("excludePortsForUIDs: '53,3000-5000:106-108,tcp:22,80:1,*::2,:3'",

@@ -28,7 +28,7 @@
 
 #include <cmocka.h>
 
-enum { PORT = 15053, KUMA_UID = 5678, MARK = 0x6b64, PROCESSES_MAX = 8, OUTPUT_SIZE = 16384 };
+enum { PORT = 15053, KUMA_UID = 5678, MARK = 0x6b64, PROCESSES_MAX = 8, OUTPUT_SIZE = 65536 };
 
 static const char *refused; /* why there are no namespaces here */
 static bool two_users;      /* whether we can be UID 5678 besides 0 */
@@ -527,7 +527,7 @@ static const char LISTED[] =
 	"  meta l4proto { tcp, udp } th dport 53 ip6 daddr @ns6 ct zone set 2\n"
 	" }\n"
 	" chain nat_out {\n"
-	"  type nat hook output priority -101; policy accept;\n"
+	"  type nat hook output priority -102; policy accept;\n"
 	"  meta mark 0x6b64 return\n"
 	"  meta skuid 5678 return\n"
 	"  ip6 daddr fe80::/64 return\n"
@@ -547,7 +547,7 @@ static const char ALL[] =
 	"  meta l4proto { tcp, udp } th dport 53 meta nfproto ipv4 ct zone set 2\n"
 	" }\n"
 	" chain nat_out {\n"
-	"  type nat hook output priority -101; policy accept;\n"
+	"  type nat hook output priority -102; policy accept;\n"
 	"  meta mark 0x6b64 return\n"
 	"  meta l4proto { tcp, udp } th dport 53 meta nfproto ipv4 redirect to :15053\n"
 	" }\n"
@@ -558,7 +558,7 @@ static const char UNZONED[] =
 	" set ns4 { type ipv4_addr; elements = { 192.0.2.1 } }\n"
 	" set ns6 { type ipv6_addr; }\n"
 	" chain nat_out {\n"
-	"  type nat hook output priority -101; policy accept;\n"
+	"  type nat hook output priority -102; policy accept;\n"
 	"  meta mark 0x6b64 return\n"
 	"  ip6 daddr fe80::/64 return\n"
 	"  meta l4proto { tcp, udp } th dport 53 ip daddr @ns4 redirect to :15053\n"
@@ -601,6 +601,146 @@ static void the_ruleset_is_the_documented_one(void **state)
 	rules = rules_for("192.0.2.1", NULL);
 	rules.zones = false;
 	assert_installs(&rules, UNZONED);
+}
+
+/** Rules with something in every list, and all options. */
+static struct rules rich_rules(unsigned each)
+{
+	struct rules rules = rules_for("10.0.0.2", "fd00::2");
+	char text[64];
+
+	rules.has_uid = rules.tcp6 = rules.drop_invalid = rules.comments = rules.log = true;
+	rules.uid = KUMA_UID;
+	rules.inbound = (struct conf_traffic){.enabled = true, .port = 15006};
+	rules.outbound = (struct conf_traffic){.enabled = true, .port = 15001};
+	for (unsigned i = 1; i <= each; i++) {
+		snprintf(text, sizeof text, "%u", i);
+		assert_int_equal(ports_add(&rules.inbound.exclude, text), 0);
+		assert_int_equal(ports_add(&rules.outbound.include, text), 0);
+		snprintf(text, sizeof text, "%u-%u:%u-2000,tcp:*:%u", i, i + 1, i, i);
+		assert_int_equal(exclusions_add(&rules.outbound.exclude_uids, text), 0);
+		snprintf(text, sizeof text, "10.%u.0.0/%u", i, i + 8);
+		assert_int_equal(networks_add(&rules.outbound.exclude_ips, text), 0);
+		snprintf(text, sizeof text, "fd00:%x::/%u", i, i + 16);
+		assert_int_equal(networks_add(&rules.inbound.exclude_ips, text), 0);
+		snprintf(text, sizeof text, i % 2 ? "br%u+:10.0.0.0/8" : "br%u:fd00::/63", i);
+		assert_int_equal(vnets_add(&rules.vnets, text), 0);
+	}
+	return rules;
+}
+
+/** What nft makes of our text is what we install: the table, listed, in `found`. */
+static void assert_text_is_what_is_installed(const struct rules *rules)
+{
+	static const char list[] = "nft -s list table inet kuma_dns_installed";
+	static char expected[OUTPUT_SIZE];
+	struct redirect_error error;
+	FILE *nft = popen("nft -f -", "w");
+
+	assert_non_null(nft);
+	assert_int_equal(redirect_print(rules, nft), 0);
+	assert_int_equal(pclose(nft), 0);
+	snprintf(expected, sizeof expected, "%s", output_of(list));
+	assert_non_null(strstr(expected, "chain nat_out"));
+	run("nft flush ruleset");
+	assert_int_equal(redirect_install(rules, &error), 0);
+	assert_string_equal(output_of(list), expected);
+	assert_true(redirect_is_installed());
+	assert_int_equal(redirect_uninstall(rules, &error), 0);
+	assert_false(redirect_is_installed());
+	assert_string_equal(output_of("nft list ruleset"), "");
+}
+
+static void the_text_is_what_is_installed(void **state)
+{
+	struct rules rules;
+
+	(void)state;
+	need_namespaces();
+	for (unsigned each = 0; each <= 15; each += 5) {
+		rules = rich_rules(each);
+		assert_text_is_what_is_installed(&rules);
+	}
+	rules = all_rules();
+	assert_text_is_what_is_installed(&rules);
+}
+
+/* Rules that last */
+
+static void assert_installed(const struct rules *rules)
+{
+	struct redirect_error error;
+
+	if (redirect_install(rules, &error) != 0) {
+		fail_msg("redirect_install: %s", error.text);
+	}
+}
+
+static void installed_rules_outlive_a_daemon_beside_them(void **state)
+{
+	static const char *const addresses[] = {"127.0.0.1", NULL};
+	struct rules rules = all_rules();
+	struct redirect *redirect;
+
+	(void)state;
+	need_namespaces();
+	start_name_server();
+	start_daemon();
+	start_server(addresses, PORT + 1, 'E');
+	assert_installed(&rules);
+	assert_answered_by('D', .address = "10.0.0.2");
+	rules.port = PORT + 1;
+	redirect = opened(&rules);
+	assert_answered_by('E', .address = "10.0.0.2");
+	assert_answered_by('E', .address = "10.0.0.2", .type = SOCK_STREAM);
+	assert_answered_by('S', .address = "10.0.0.2", .mark = MARK);
+	rules.port = PORT;
+	assert_installed(&rules); /* anew, behind the daemon's */
+	assert_answered_by('E', .address = "10.0.0.2");
+	redirect_close(redirect);
+	assert_answered_by('D', .address = "10.0.0.2");
+	assert_answered_by('S', .address = "10.0.0.2", .mark = MARK);
+}
+
+static void uninstalling_leaves_the_tables_of_others(void **state)
+{
+	const struct rules rules = all_rules();
+	struct redirect_error error;
+	struct redirect *redirect;
+
+	(void)state;
+	need_namespaces();
+	redirect = opened(&rules);
+	run("nft 'add table inet kuma_dns_installed_not; add table ip kuma_dns_installed;"
+	    " add table inet others'");
+	assert_false(redirect_is_installed());
+	assert_installed(&rules);
+	assert_true(redirect_is_installed());
+	assert_int_equal(redirect_uninstall(&rules, &error), 0);
+	assert_int_equal(redirect_uninstall(&rules, &error), 0);
+	assert_string_equal(output_of("nft list tables | sort"),
+		"table inet kuma_dns\ntable inet kuma_dns_installed_not\ntable inet others\n"
+		"table ip kuma_dns_installed\n");
+	redirect_close(redirect);
+}
+
+static void a_refused_install_leaves_what_was_there(void **state)
+{
+	struct rules rules = all_rules();
+	struct redirect_error error;
+	char before[OUTPUT_SIZE];
+
+	(void)state;
+	need_namespaces();
+	assert_installed(&rules);
+	snprintf(before, sizeof before, "%s", output_of("nft list ruleset"));
+	rules.outbound.enabled = true;
+	rules.outbound.port = 0; /* no comparison with it: the kernel takes it */
+	assert_int_equal(vnets_add(&rules.vnets, "br+:10.0.0.0/8"), 0);
+	rules.vnets.item[0].interface[0] = '+'; /* a comparison with nothing: it does not */
+	assert_true(redirect_install(&rules, &error) < 0);
+	assert_non_null(strstr(error.text, "refused rule message"));
+	assert_string_equal(output_of("nft list ruleset"), before);
 }
 
 static void sixteen_servers_of_one_family_fit(void **state)
@@ -796,8 +936,7 @@ static void without_the_capability_the_error_says_so(void **state)
 		/* The network namespace stays with the user namespace that we leave. */
 		_exit(unshare(CLONE_NEWUSER) == 0 &&
 					redirect_open(&redirect, &rules, &error) == -EPERM &&
-					strstr(error.text, "CAP_NET_ADMIN") &&
-					strstr(error.text, "--no-redirect")
+					strstr(error.text, "CAP_NET_ADMIN")
 				? 0
 				: 1);
 	}
@@ -1278,6 +1417,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		in_namespace(the_ruleset_is_the_documented_one),
+		in_namespace(the_text_is_what_is_installed),
+		in_namespace(installed_rules_outlive_a_daemon_beside_them),
+		in_namespace(uninstalling_leaves_the_tables_of_others),
+		in_namespace(a_refused_install_leaves_what_was_there),
 		in_namespace(sixteen_servers_of_one_family_fit),
 		in_namespace(installing_is_quick),
 		in_namespace(nobody_else_can_remove_the_table),

@@ -22,6 +22,7 @@ static struct conf configuration(void)
 	struct conf conf;
 
 	memset(&conf, 0, sizeof conf);
+	conf.redirect_enabled = true;
 	conf.port = 15053;
 	conf.mark = 0x6b64;
 	return conf;
@@ -59,6 +60,52 @@ static void configuration_becomes_rules(void **state)
 	assert_false(rules.ipv6);
 	assert_false(rules.zones);
 	assert_true(rules.capture_all);
+}
+
+static void kumas_keys_become_rules(void **state)
+{
+	struct conf conf = configuration();
+	struct redirect_error error;
+	struct rules rules;
+	char text[256];
+
+	(void)state;
+	conf.redirect_enabled = false;
+	conf.capture_all = true;
+	conf.inbound.enabled = conf.outbound.enabled = true;
+	conf.inbound.port = 15006;
+	conf.outbound.port = 15001;
+	conf.drop_invalid = conf.log_packets = true;
+	snprintf(conf.kuma_dp_user, sizeof conf.kuma_dp_user, "5678");
+	assert_int_equal(vnets_add(&conf.vnets, "br+:10.0.0.0/8"), 0);
+	assert_int_equal(rules_compile(&rules, &conf, NULL, 0, &error), 0);
+	assert_true(!rules.ipv4 && !rules.ipv6 && rules.tcp6);
+	assert_true(rules.inbound.enabled && rules.outbound.enabled);
+	assert_true(rules.drop_invalid && rules.log && rules.comments);
+	assert_int_equal(rules.vnets.count, 1);
+	assert_string_equal(redirect_describe(&rules, text, sizeof text),
+		"inbound TCP to port 15006; outbound TCP to port 15001, except of UID 5678");
+	conf.ip_family_mode = CONF_IPV4;
+	conf.no_comments = true;
+	assert_int_equal(rules_compile(&rules, &conf, NULL, 0, &error), 0);
+	assert_true(!rules.tcp6 && !rules.comments);
+}
+
+/** Envoy's own connections would come back to it. */
+static void tcp_is_not_redirected_without_a_user(void **state)
+{
+	struct conf conf = configuration();
+	struct redirect_error error;
+	struct rules rules;
+
+	(void)state;
+	conf.outbound.enabled = true;
+	if (!getpwuid(5678) && !getpwnam("kuma-dp")) {
+		assert_int_equal(rules_compile(&rules, &conf, NULL, 0, &error), -ENOENT);
+		assert_non_null(strstr(error.text, "kumaDPUser: found nothing"));
+	}
+	snprintf(conf.kuma_dp_user, sizeof conf.kuma_dp_user, "5678");
+	assert_int_equal(rules_compile(&rules, &conf, NULL, 0, &error), 0);
 }
 
 static void a_server_is_captured_once_and_at_port_53(void **state)
@@ -198,6 +245,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(configuration_becomes_rules),
+		cmocka_unit_test(kumas_keys_become_rules),
+		cmocka_unit_test(tcp_is_not_redirected_without_a_user),
 		cmocka_unit_test(a_server_is_captured_once_and_at_port_53),
 		cmocka_unit_test(servers_over_the_limit_are_left_out),
 		cmocka_unit_test(a_user_is_a_name_or_a_uid),

@@ -61,7 +61,7 @@ def test_ruleset_reads_back(mesh, network):
     assert table.startswith("table inet kuma")
     text = sh("nft", "-a", "list", "ruleset")
     assert "flags owner" in text
-    for words in ("hook output priority raw", "type nat hook output", "-101", "redirect to :15053",
+    for words in ("hook output priority raw", "type nat hook output", "-102", "redirect to :15053",
                   RECURSIVE[4], RECURSIVE[6], "ct zone set", "0x00006b64"):
         assert words in text, text
     json.loads(sh("nft", "-j", "list", "ruleset"))
