@@ -142,6 +142,7 @@ WRAP_asking := $(WRAP_forward)
 WRAP_upstream := -Wl,--wrap=clock_gettime
 WRAP_worker := -Wl,--wrap=forward_open,--wrap=forward_query,--wrap=forward_set_routes,--wrap=forward_close,--wrap=forward_refresh,--wrap=forward_order,--wrap=forward_report
 WRAP_explain := -Wl,--wrap=forward_order,--wrap=forward_report
+WRAP_opening := -Wl,--wrap=malloc,--wrap=calloc,--wrap=event_new,--wrap=event_add,--wrap=event_config_new,--wrap=event_base_new_with_config,--wrap=eventfd,--wrap=log_line
 WRAP_log := -Wl,--wrap=clock_gettime
 WRAP_mesh := -Wl,--wrap=log_line
 WRAP_follower := -Wl,--wrap=inotify_init1

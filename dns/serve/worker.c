@@ -473,10 +473,7 @@ static void fill_authority(struct worker *w, const struct mesh_zones *zones)
 static int open_parts(struct worker *w)
 {
 	w->base = new_base();
-	if (!w->base) {
-		return -ENOMEM;
-	}
-	int r = open_wake(w);
+	int r = w->base ? open_wake(w) : -ENOMEM;
 	if (r == 0) {
 		r = udp_open(&w->udp, w->base, &w->stats, serve, w);
 	}
@@ -487,11 +484,13 @@ static int open_parts(struct worker *w)
 		w->cache = open_cache(w->conf);
 		r = forward_open(&w->forward, w->base, w->conf, w->cache, &w->stats, reply, w);
 	}
-	if (r != 0) {
-		log_error("cannot open a worker: %s", strerror(-r));
-		return r;
-	}
-	return 0;
+	return r;
+}
+
+static int cannot_open(int error)
+{
+	log_error("cannot open a worker: %s", strerror(-error));
+	return error;
 }
 
 int worker_open(struct worker **worker, const struct conf *conf, struct routes *routes,
@@ -499,7 +498,7 @@ int worker_open(struct worker **worker, const struct conf *conf, struct routes *
 {
 	struct worker *w = calloc(1, sizeof(*w));
 	if (!w) {
-		return -ENOMEM;
+		return cannot_open(-ENOMEM);
 	}
 	w->conf = conf;
 	w->secret = *secret;
@@ -508,7 +507,7 @@ int worker_open(struct worker **worker, const struct conf *conf, struct routes *
 	int r = open_parts(w);
 	if (r != 0) {
 		worker_close(w);
-		return r;
+		return cannot_open(r);
 	}
 	fill_authority(w, zones);
 	take_routes(w, routes);
