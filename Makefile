@@ -143,6 +143,10 @@ WRAP_upstream := -Wl,--wrap=clock_gettime
 WRAP_worker := -Wl,--wrap=forward_open,--wrap=forward_query,--wrap=forward_set_routes,--wrap=forward_close,--wrap=forward_refresh,--wrap=forward_order,--wrap=forward_report
 WRAP_explain := -Wl,--wrap=forward_order,--wrap=forward_report
 WRAP_opening := -Wl,--wrap=malloc,--wrap=calloc,--wrap=event_new,--wrap=event_add,--wrap=event_config_new,--wrap=event_base_new_with_config,--wrap=eventfd,--wrap=log_line
+WRAP_attempts := -Wl,--wrap=calloc,--wrap=entropy_u16
+WRAP_entropy := -Wl,--wrap=getrandom,--wrap=abort
+WRAP_transactions := -Wl,--wrap=malloc,--wrap=calloc
+WRAP_waiters := -Wl,--wrap=calloc
 WRAP_log := -Wl,--wrap=clock_gettime
 WRAP_mesh := -Wl,--wrap=log_line
 WRAP_follower := -Wl,--wrap=inotify_init1
