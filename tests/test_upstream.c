@@ -49,6 +49,23 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
 	return error;
 }
 
+static bool no_memory;
+
+void *__real_malloc(size_t size);
+void *__wrap_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+	return no_memory ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t count, size_t size)
+{
+	return no_memory ? NULL : __real_calloc(count, size);
+}
+
 static int64_t now_ms(void)
 {
 	struct timespec ts;
@@ -94,6 +111,7 @@ static int setup(void **state)
 	(void)state;
 	memset(&w, 0, sizeof(w));
 	clock_ahead = 0;
+	no_memory = false;
 	w.base = event_base_new();
 	w.heartbeat = event_new(w.base, -1, EV_PERSIST, nothing, NULL);
 	const struct timeval beat = {.tv_usec = 10000};
@@ -300,6 +318,33 @@ static void failing_at_once_is_told_by_the_return_value(void **state)
 	assert_null(send_query(true));
 	run_for(20);
 	assert_int_equal(w.told, 0);
+}
+
+static void without_memory_for_a_connection_nothing_is_sent(void **state)
+{
+	(void)state;
+	start();
+	no_memory = true;
+	assert_null(send_query(true));
+	no_memory = false;
+	struct attempt *a = sent_query(true);
+	await(&w.told, 1);
+	assert_ptr_equal(w.last, a);
+	assert_int_equal(w.outcomes[OUTCOME_RESPONSE], 1);
+}
+
+/* It comes back from c-ares, and there is nowhere to keep it. */
+static void without_memory_for_a_response_the_attempt_has_failed(void **state)
+{
+	(void)state;
+	start();
+	(void)sent_query(true);
+	await(&w.server.count, 1); /* it was answered at once */
+	assert_int_equal(w.told, 0);
+	no_memory = true;
+	await(&w.told, 1);
+	no_memory = false;
+	assert_int_equal(w.outcomes[OUTCOME_UNREACHABLE], 1);
 }
 
 static void a_refused_connection_fails_all_that_wait_for_it(void **state)
@@ -554,6 +599,8 @@ int main(void)
 		test(a_cancelled_tcp_attempt_is_given_back_in_the_end),
 		test(a_tcp_attempt_that_nobody_cancels_times_out),
 		test(failing_at_once_is_told_by_the_return_value),
+		test(without_memory_for_a_connection_nothing_is_sent),
+		test(without_memory_for_a_response_the_attempt_has_failed),
 		test(a_refused_connection_fails_all_that_wait_for_it),
 		test(a_cut_connection_fails_all_that_wait_on_it),
 		test(a_frame_without_octets_ends_the_connection),
