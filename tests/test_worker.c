@@ -210,7 +210,7 @@ static int client(const struct conf *conf, int type)
 {
 	const struct endpoint *to = &conf->listen.item[0];
 	struct timeval patience = {.tv_sec = 20};
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+	int fd = socket(to->sa.sa_family, type | SOCK_CLOEXEC, 0);
 	assert_true(fd >= 0);
 	assert_int_equal(connect(fd, &to->sa, to->len), 0);
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
@@ -816,6 +816,47 @@ static void ask_as(void *ctx, const struct worker_inside *inside)
 	f->len = out.len;
 }
 
+static bool has_ipv6(const struct endpoint *at)
+{
+	int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool has = fd >= 0 && bind(fd, &at->sa, at->len) == 0;
+	if (fd >= 0) {
+		close(fd);
+	}
+	return has;
+}
+
+static void who_asks_over_ipv6_is_answered_and_told_why(void **state)
+{
+	struct conf conf;
+	uint8_t query[QUERY_MAX], message[RESPONSE_MAX];
+	(void)state;
+	limits(&conf);
+	conf.listen.count = 1;
+	assert_int_equal(endpoint_parse(&conf.listen.item[0], "::1", 1), 0);
+	conf.listen.item[0].in6.sin6_port = 0;
+	if (!has_ipv6(&conf.listen.item[0])) {
+		print_message("no IPv6 here\n");
+		skip();
+	}
+	struct worker *worker = open_worker(&conf);
+	worker_publish(worker, new_table(7));
+	assert_int_equal(worker_start(worker), 0);
+	int udp = client(&conf, SOCK_DGRAM), tcp = client(&conf, SOCK_STREAM);
+	ask_udp(udp, 1, "redis.mesh");
+	assert_int_equal(take_udp(udp, 1), RCODE_NOERROR);
+	ask_tcp(tcp, 2, "nobody.mesh");
+	assert_int_equal(take_tcp(tcp, 2), RCODE_NXDOMAIN);
+	size_t len = put_explain(query, 3, "explain.redis.mesh.kuma-dns");
+	assert_int_equal(send(udp, query, len, 0), len);
+	ssize_t n = recv(udp, message, sizeof(message), 0);
+	assert_true(mentions(message, n, "generation 7"));
+	worker_stop(worker);
+	worker_close(worker);
+	close(udp);
+	close(tcp);
+}
+
 static void who_asks_from_elsewhere_is_not_told(void **state)
 {
 	static const char *const elsewhere[] = {"192.0.2.1", "8.8.8.8", "2001:db8::1"};
@@ -853,6 +894,7 @@ int main(void)
 		cmocka_unit_test(routes_are_changed_before_while_and_after_running),
 		cmocka_unit_test(routes_and_calls_under_load),
 		cmocka_unit_test(who_asks_from_this_machine_is_told_why),
+		cmocka_unit_test(who_asks_over_ipv6_is_answered_and_told_why),
 		cmocka_unit_test(who_asks_from_elsewhere_is_not_told),
 	};
 	(void)signal(SIGPIPE, SIG_IGN);
