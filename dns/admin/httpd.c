@@ -442,11 +442,6 @@ int httpd_open(struct httpd_server **server, struct event_base *base, int fd,
 	return 0;
 }
 
-unsigned httpd_connections(const struct httpd_server *server)
-{
-	return server->count;
-}
-
 void httpd_close(struct httpd_server *server)
 {
 	if (!server) {

@@ -75,8 +75,5 @@ unsigned httpd_request_parse(struct httpd_request *request, struct span head);
 int httpd_open(struct httpd_server **server, struct event_base *base, int fd,
 	httpd_handler *handler, void *ctx) __attribute__((warn_unused_result));
 
-/** Connections open now. */
-unsigned httpd_connections(const struct httpd_server *server);
-
 /** Close the socket and all connections; streams are freed. NULL is a no-op. */
 void httpd_close(struct httpd_server *server);
