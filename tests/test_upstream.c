@@ -549,6 +549,33 @@ static void a_retired_server_keeps_what_is_outstanding_and_gets_nothing_new(void
 	scripted_close(&other);
 }
 
+/* A question that began before its server went asks it once more afterwards. What that opened is
+ * not for whoever has the number next. */
+static void what_was_opened_after_a_server_went_is_not_its_successors(void **state)
+{
+	(void)state;
+	enum { QUERIES = 256 }; /* each through one of 64 ports, drawn at random */
+	struct scripted other;
+	scripted_open(&other, w.base, "127.0.0.1", 2);
+	start();
+	upstream_retire_server(w.upstream, 0);
+	for (unsigned i = 0; i < 16; i++) {
+		(void)sent_query(false);
+	}
+	(void)sent_query(true);
+	await(&w.told, 17);
+	upstream_set_server(w.upstream, 0, &other.at);
+	assert_false(sent_query(true)->reused);
+	await(&w.told, 18);
+	for (unsigned i = 0; i < QUERIES; i++) {
+		(void)sent_query(false);
+		await(&w.told, 19 + i);
+	}
+	assert_int_equal(w.server.count, 17);
+	assert_int_equal(other.count, 1 + QUERIES);
+	scripted_close(&other);
+}
+
 static void a_late_answer_is_heard_after_its_port_was_left(void **state)
 {
 	(void)state;
@@ -610,6 +637,7 @@ int main(void)
 		test(connections_are_shared_by_64_queries_and_are_8_at_most),
 		test(an_idle_connection_is_closed_after_5_s),
 		test(a_retired_server_keeps_what_is_outstanding_and_gets_nothing_new),
+		test(what_was_opened_after_a_server_went_is_not_its_successors),
 		test(a_late_answer_is_heard_after_its_port_was_left),
 		test(closing_with_queries_in_flight_tells_nobody),
 	};

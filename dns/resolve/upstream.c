@@ -539,9 +539,9 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* Servers come and go. */
 
-void upstream_retire_server(struct upstream *upstream, unsigned server)
+/* Nothing new goes through what is open towards a server. */
+static void leave_server(struct upstream *u, unsigned server)
 {
-	struct upstream *u = upstream;
 	for (struct link *l = u->channels.next; l != &u->channels; l = l->next) {
 		struct channel *c = link_entry(l, struct channel, link);
 		if (c->server == server) {
@@ -549,11 +549,18 @@ void upstream_retire_server(struct upstream *upstream, unsigned server)
 		}
 	}
 	ports_retire(u->ports, server);
-	start_tick(u);
 }
 
+void upstream_retire_server(struct upstream *upstream, unsigned server)
+{
+	leave_server(upstream, server);
+	start_tick(upstream);
+}
+
+/* Questions that began before the last one went may have opened something since. */
 void upstream_set_server(struct upstream *upstream, unsigned server, const struct endpoint *at)
 {
+	leave_server(upstream, server);
 	upstream->server[server] = *at;
 }
 

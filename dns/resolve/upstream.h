@@ -100,7 +100,8 @@ int upstream_open(struct upstream **upstream, struct event_base *base, const str
 /** Which server has a number; nothing is outstanding at one that had it before. */
 void upstream_set_server(struct upstream *upstream, unsigned server, const struct endpoint *at);
 
-/** This server gets no more queries; its sockets close once nothing is outstanding on them. */
+/** What is open towards this server closes once nothing is outstanding on it. Who asked it before
+ * may ask it again, until another one has its number. */
 void upstream_retire_server(struct upstream *upstream, unsigned server);
 
 /**
