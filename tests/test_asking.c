@@ -5,6 +5,8 @@
  */
 #include "tests/forwarding.h"
 
+#include "dns/resolve/pool.h"
+
 #include <sys/resource.h>
 
 enum { WAIT_MS = 800, LIMIT_MS = 4000, FIRST_MS = HEALTH_HEDGE_FIRST_MS };
@@ -586,6 +588,30 @@ static void slots_are_given_to_others_only_after_all_has_ended(void **state)
 	}
 }
 
+/* Slots are not enough for so many changes; the last servers have theirs as soon as any is free. */
+static void servers_that_found_no_slot_are_asked_once_there_is_one(void **state)
+{
+	(void)state;
+	start(1);
+	for (unsigned i = 0; i < POOL_MAX; i++) {
+		struct routes *routes = new_routes();
+		struct endpoint nobody;
+		assert_int_equal(endpoint_parse(&nobody, "127.0.0.1", (uint16_t)(i + 1)), 0);
+		assert_int_equal(
+			routes_add_server(routes, &routes->route[0], &nobody, false, 0x7000 + i),
+			0);
+		set_routes(routes);
+	}
+	scripted_open(&w.server[1], w.base, "127.0.0.1", 2);
+	set_routes(routes_to(&w.server[1]));
+	ask_anew();
+	await_replies(1);
+	assert_int_equal(rcode_of(0), RCODE_SERVFAIL);
+	vt_pass(LIMIT_MS + 4000);
+	(void)asked_ms();
+	assert_int_equal(last_answered_by(), 2);
+}
+
 /* Loops. */
 
 static void come_back(const struct scripted *s)
@@ -741,6 +767,7 @@ int main(void)
 		test(a_question_in_flight_is_repeated_where_it_began),
 		test(what_is_known_of_a_server_outlives_a_change),
 		test(slots_are_given_to_others_only_after_all_has_ended),
+		test(servers_that_found_no_slot_are_asked_once_there_is_one),
 		test(each_server_is_probed_with_a_token_of_its_own),
 		test(a_server_that_leads_back_to_us_is_not_asked),
 		test(a_loop_is_looked_after_until_it_is_gone),

@@ -277,6 +277,7 @@ static void servers_beyond_all_slots_have_none(void **state)
 	assert_int_equal(slots[0], 126);
 	assert_int_equal(slots[1], 127);
 	assert_int_equal(pool_order(&f.pool, &f.routes->route[1], 0, 3 * S, slots), 0);
+	assert_true(pool_is_short(&f.pool));
 
 	set_range(162, 64, 2 * S + KEEP + 1); /* the first ones' time is over */
 	assert_int_equal(f.told_count, 62);
@@ -284,6 +285,7 @@ static void servers_beyond_all_slots_have_none(void **state)
 		assert_int_equal(f.pool.slot_of[i], i < 2 ? 126 + i : i - 2);
 	}
 	assert_int_equal(pool_order(&f.pool, &f.routes->route[1], 0, 10 * S, slots), 16);
+	assert_false(pool_is_short(&f.pool));
 }
 
 /* What must hold after any change. */

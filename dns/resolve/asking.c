@@ -559,28 +559,6 @@ static void on_heard(void *ctx, unsigned server, int64_t sent_ns)
 	health_answered(health_of(k, server), sent_ns != 0 ? now - sent_ns : 0, now);
 }
 
-/* Beginning. */
-
-void asking_begin(
-	struct asking *asking, struct transaction *t, const struct route *route, int64_t now_ns)
-{
-	struct asking *k = asking;
-	struct pool *pool = &k->pool;
-	t->since_ns = now_ns;
-	t->deadline_ns = now_ns + k->timeout_ns;
-	t->overdue_ns = now_ns + (int64_t)ASKING_OVERDUE_MS * NS_IN_MS;
-	t->next_ns = INT64_MAX;
-	unsigned rotation = pool->routes->rotate ? pool->rotation++ : 0;
-	t->server_count = (uint8_t)pool_order(pool, route, rotation, now_ns, t->server);
-	k->credit += k->credit < HEDGE_CREDIT_MAX;
-	probing_on(k->probing, now_ns);
-	if (ask_unasked(k, t, now_ns) == NOBODY && !ask_over_tcp(k, t, now_ns)) {
-		give_up(k, t);
-		return;
-	}
-	set_alarm(k, t, now_ns);
-}
-
 /* Servers. */
 
 static void on_slot_changed(void *ctx, unsigned slot)
@@ -594,12 +572,50 @@ static void on_slot_changed(void *ctx, unsigned slot)
 	}
 }
 
+static void give_slots(struct asking *k, struct routes *routes, int64_t now)
+{
+	int64_t keep_ns = k->timeout_ns + (int64_t)SLOT_EXTRA_MS * NS_IN_MS;
+	pool_set_routes(&k->pool, routes, keep_ns, now, on_slot_changed, k);
+}
+
+static void choose_servers(
+	struct asking *k, struct transaction *t, const struct route *route, int64_t now)
+{
+	struct pool *pool = &k->pool;
+	unsigned rotation = pool->routes->rotate ? pool->rotation++ : 0;
+	t->server_count = (uint8_t)pool_order(pool, route, rotation, now, t->server);
+	if (t->server_count < route->count && pool_is_short(pool)) {
+		/* Routes changed more often than slots come free: some may be free by now. */
+		give_slots(k, pool->routes, now);
+		t->server_count = (uint8_t)pool_order(pool, route, rotation, now, t->server);
+	}
+}
+
+/* Beginning. */
+
+void asking_begin(
+	struct asking *asking, struct transaction *t, const struct route *route, int64_t now_ns)
+{
+	struct asking *k = asking;
+	t->since_ns = now_ns;
+	t->deadline_ns = now_ns + k->timeout_ns;
+	t->overdue_ns = now_ns + (int64_t)ASKING_OVERDUE_MS * NS_IN_MS;
+	t->next_ns = INT64_MAX;
+	choose_servers(k, t, route, now_ns);
+	k->credit += k->credit < HEDGE_CREDIT_MAX;
+	probing_on(k->probing, now_ns);
+	if (ask_unasked(k, t, now_ns) == NOBODY && !ask_over_tcp(k, t, now_ns)) {
+		give_up(k, t);
+		return;
+	}
+	set_alarm(k, t, now_ns);
+}
+
 void asking_set_routes(struct asking *asking, struct routes *routes)
 {
 	struct asking *k = asking;
-	int64_t keep_ns = k->timeout_ns + (int64_t)SLOT_EXTRA_MS * NS_IN_MS;
 	int64_t now = now_ns();
-	pool_set_routes(&k->pool, routes, keep_ns, now, on_slot_changed, k);
+	give_slots(k, routes, now);
 	probing_begin(k->probing, now);
 }
 

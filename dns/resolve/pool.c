@@ -87,6 +87,11 @@ void pool_set_routes(struct pool *pool, struct routes *routes, int64_t keep_ns, 
 	}
 }
 
+bool pool_is_short(const struct pool *pool)
+{
+	return memchr(pool->slot_of, POOL_NONE, pool->routes->server_count) != NULL;
+}
+
 unsigned pool_order(const struct pool *pool, const struct route *route, unsigned rotation,
 	int64_t now_ns, uint8_t slots[])
 {

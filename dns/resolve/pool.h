@@ -56,6 +56,12 @@ void pool_set_routes(struct pool *pool, struct routes *routes, int64_t keep_ns, 
 	void (*changed)(void *ctx, unsigned slot), void *ctx);
 
 /**
+ * Whether a server of the routes has no slot. Once others' time is over there is one: setting the
+ * same routes again finds it.
+ */
+bool pool_is_short(const struct pool *pool);
+
+/**
  * The slots of a route's servers in the order in which they are to be asked; without those that
  * lead back to us.
  *
