@@ -6,6 +6,7 @@
 #include "dns/resolve/probing.h"
 
 #include "conf/log.h"
+#include "dns/resolve/entropy.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -246,6 +247,7 @@ void probing_on(struct probing *probing, int64_t now_ns)
 int probing_open(struct probing **probing, struct event_base *base, struct pool *pool,
 	struct upstream *upstream, bool loop_probe)
 {
+	struct entropy entropy = {.left = 0};
 	struct probing *p = calloc(1, sizeof(*p));
 	if (!p) {
 		return -ENOMEM;
@@ -253,7 +255,7 @@ int probing_open(struct probing **probing, struct event_base *base, struct pool 
 	p->pool = pool;
 	p->upstream = upstream;
 	p->loop_probe = loop_probe;
-	p->nonce = (uint32_t)(uintptr_t)p; /* begins elsewhere in each worker and process */
+	p->nonce = (uint32_t)entropy_u64(&entropy); /* begins elsewhere in each worker */
 	p->tick = evtimer_new(base, on_tick, p);
 	if (!p->tick) {
 		free(p);

@@ -496,6 +496,7 @@ static int cannot_open(int error)
 int worker_open(struct worker **worker, const struct conf *conf, struct routes *routes,
 	const struct mesh_zones *zones, const struct cookie_secret *secret)
 {
+	struct entropy entropy = {.left = 0};
 	struct worker *w = calloc(1, sizeof(*w));
 	if (!w) {
 		return cannot_open(-ENOMEM);
@@ -503,7 +504,7 @@ int worker_open(struct worker **worker, const struct conf *conf, struct routes *
 	w->conf = conf;
 	w->secret = *secret;
 	w->wake = -1;
-	w->rotation = (uint32_t)(uintptr_t)w | 1; /* begins elsewhere in each worker and process */
+	w->rotation = (uint32_t)entropy_u64(&entropy) | 1; /* begins elsewhere in each worker */
 	int r = open_parts(w);
 	if (r != 0) {
 		worker_close(w);
