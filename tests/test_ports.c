@@ -354,6 +354,29 @@ static void what_else_fails_on_sending_is_final(void **state)
 	}
 }
 
+/* What was sent before is on its way, and its answers come through the same port. */
+static void want_on_sending_ends_nothing_else(void **state)
+{
+	static const int errors[] = {EAGAIN, ENOBUFS, ENOMEM};
+	(void)state;
+	for (size_t i = 0; i < COUNT(errors); i++) {
+		struct link outstanding;
+		struct port *before = sent_to(0, NOW_MS);
+		struct port *port = NULL;
+		link_append(&before->outstanding, &outstanding);
+		refused_with = errors[i];
+		refused[SEND] = 2;
+		assert_int_equal(send_to(0, NOW_MS, &port), -errors[i]);
+		assert_ptr_equal(port, before);
+		assert_int_equal(refused[SEND], 1);
+		refused[SEND] = 0;
+		assert_int_equal(w.broken, 0);
+		assert_ptr_not_equal(sent_to(0, NOW_MS), before); /* it is left alone */
+		link_remove(&outstanding);
+		port_release(before);
+	}
+}
+
 static void without_a_new_port_an_open_one_serves(void **state)
 {
 	static const enum call calls[] = {CALLOC, EVENT_NEW, EVENT_ADD, SOCKET, CONNECT};
@@ -466,6 +489,7 @@ int main(void)
 		TEST(a_refused_port_is_told),
 		TEST(a_refusal_on_sending_is_tried_once_more),
 		TEST(what_else_fails_on_sending_is_final),
+		TEST(want_on_sending_ends_nothing_else),
 		TEST(without_a_new_port_an_open_one_serves),
 		TEST(want_of_ports_is_logged_once_a_second),
 		TEST(no_server_takes_all_ports),

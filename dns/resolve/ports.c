@@ -250,6 +250,13 @@ static int choose(struct ports *p, unsigned server, int64_t now_ms, struct port 
 	return 0;
 }
 
+/* Whether it is want of memory or a full queue that kept one datagram from being sent. Other errors
+ * may be what an earlier one met on its way. */
+static bool is_want(int error)
+{
+	return error == EAGAIN || error == ENOBUFS || error == ENOMEM;
+}
+
 static int send_once(
 	struct ports *p, unsigned server, struct span message, int64_t now_ms, struct port **port)
 {
@@ -261,7 +268,11 @@ static int send_once(
 	*port = chosen;
 	if (send(chosen->fd, message.data, message.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
 		error = -errno;
-		break_port(chosen, -error);
+		if (is_want(-error)) {
+			port_retire(chosen); /* others may still get their answers through it */
+		} else {
+			break_port(chosen, -error);
+		}
 		port_release(chosen);
 		return error;
 	}
