@@ -630,6 +630,23 @@ static void a_probe_that_comes_back_tells_its_server(void **state)
 	}
 }
 
+static void a_loop_is_told_once(void **state)
+{
+	(void)state;
+	struct routes *routes = with_tokens();
+	assert_false(routes_tell_loop(routes, 0, false));
+	assert_true(routes_tell_loop(routes, 0, true));
+	assert_false(routes_tell_loop(routes, 0, true));
+	assert_true(routes_tell_loop(routes, 1, true));
+	struct routes *next = with_tokens();
+	routes_inherit(next, routes);
+	assert_false(routes_tell_loop(next, 0, true));
+	assert_true(routes_tell_loop(next, 0, false));
+	assert_false(routes_tell_loop(next, 0, false));
+	routes_unref(next);
+	routes_unref(routes);
+}
+
 static void letters_in_a_probe_may_come_back_in_upper_case(void **state)
 {
 	(void)state;
@@ -810,6 +827,7 @@ int main(void)
 		cmocka_unit_test_setup(the_longest_names_are_searched, begin),
 		cmocka_unit_test(a_probe_has_its_token_in_hex),
 		cmocka_unit_test(a_probe_that_comes_back_tells_its_server),
+		cmocka_unit_test(a_loop_is_told_once),
 		cmocka_unit_test(letters_in_a_probe_may_come_back_in_upper_case),
 		cmocka_unit_test(other_names_are_no_probes),
 		cmocka_unit_test(a_loop_is_gone_when_it_was_not_seen_for_two_probes),

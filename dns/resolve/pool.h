@@ -36,7 +36,7 @@ struct pool_server {
 	struct asker probe;      /* what is asked … */
 	struct attempt *probing; /* … as long as this is not NULL */
 	int64_t probed_ns;       /* when last; 0: never */
-	bool loop_told;          /* the log has that it leads back to us */
+	bool loop_told;          /* the worker has seen that it leads back to us */
 };
 
 struct pool {

@@ -170,15 +170,15 @@ static void end_probe(struct probing *p, struct pool_server *s, int64_t now)
 	}
 }
 
-/* Log the beginning and the end of a loop. */
-static void tell_loop(struct pool_server *s, bool loop)
+/* Log the beginning and the end of a loop; once, for all workers. */
+static void tell_loop(struct probing *p, struct pool_server *s, bool loop)
 {
 	char text[ENDPOINT_TEXT_SIZE];
 	if (loop == s->loop_told) {
 		return;
 	}
 	s->loop_told = loop;
-	if (s->state != SLOT_USED) {
+	if (s->state != SLOT_USED || !routes_tell_loop(p->pool->routes, s->index, loop)) {
 		return;
 	}
 	if (loop) {
@@ -217,7 +217,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 			send_probe(p, slot, now);
 			probed = true;
 		}
-		tell_loop(s, leads_back(p, s, now));
+		tell_loop(p, s, leads_back(p, s, now));
 		go_on = go_on || s->probing || s->loop_told;
 	}
 	if (probed && p->loop_age_ms < LOOP_AGE_MAX_MS) {

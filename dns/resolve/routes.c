@@ -89,6 +89,9 @@ void routes_inherit(struct routes *routes, const struct routes *before)
 				atomic_load_explicit(
 					&before->server[was].looped_ms, memory_order_relaxed),
 				memory_order_relaxed);
+			bool told = atomic_load_explicit(
+				&before->server[was].told, memory_order_relaxed);
+			atomic_store_explicit(&routes->server[i].told, told, memory_order_relaxed);
 		}
 	}
 }
@@ -249,6 +252,12 @@ bool routes_is_loop(const struct routes *routes, unsigned server, int64_t now_ms
 	const struct route_server *s = &routes->server[server];
 	int64_t looped = atomic_load_explicit(&s->looped_ms, memory_order_relaxed);
 	return s->ours || (looped != 0 && now_ms - looped < ROUTES_LOOP_MS);
+}
+
+bool routes_tell_loop(struct routes *routes, unsigned server, bool loop)
+{
+	return atomic_exchange_explicit(&routes->server[server].told, loop, memory_order_relaxed) !=
+	       loop;
 }
 
 /* Probes. */

@@ -41,6 +41,9 @@ struct route_server {
 	/* When the token came back last, in ms; 0: never. Written by whichever worker sees it, read
 	 * by all and by the main thread; relaxed: nothing hangs on it. */
 	_Atomic int64_t looped_ms;
+	/* The log has that it leads back to us. Exchanged by whichever worker finds that it does,
+	 * or does no longer; relaxed: nothing hangs on it. */
+	atomic_bool told;
 };
 
 struct routes {
@@ -117,6 +120,10 @@ bool routes_search(const struct routes *routes, const struct dname *name, struct
 
 /** Whether a query to this server comes back to us. */
 bool routes_is_loop(const struct routes *routes, unsigned server, int64_t now_ms);
+
+/** Whether the log has yet to be told that a server leads back to us, or does no longer; said to
+ * one of all workers that ask. */
+bool routes_tell_loop(struct routes *routes, unsigned server, bool loop);
 
 /**
  * Write the name that finds a loop through this server: 24 hex digits, `loop.kuma-dns.internal.`
