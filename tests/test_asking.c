@@ -416,6 +416,32 @@ static void a_server_without_udp_is_asked_over_tcp(void **state)
 	assert_false(report_of(0).no_udp);
 }
 
+/* Some servers answer whom asked last first (unbound does), as soon as they know. */
+static void a_name_that_takes_long_says_nothing_about_the_form(void **state)
+{
+	(void)state;
+	enum { FIRST_TRIES = 3, TRIES = 5 };
+	for (unsigned tries = FIRST_TRIES; tries <= TRIES; tries++) {
+		start(1);
+		(void)asked_ms();
+		w.server[0].udp = ACT_HOLD;
+		w.server[0].tcp = ACT_HOLD;
+		ask_anew();
+		await_seen(&w.server[0], 1 + tries);
+		for (unsigned i = tries; i > 0; i--) {
+			scripted_say(&w.server[0], &w.server[0].seen[i], ACT_ANSWER);
+			vt_pass(1);
+		}
+		await_replies(2);
+		assert_false(report_of(0).no_udp);
+		assert_false(report_of(0).no_opt);
+		if (tries < TRIES) {
+			teardown(NULL);
+			set_up(NULL);
+		}
+	}
+}
+
 static void tc_without_tcp_leads_to_the_next_server(void **state)
 {
 	(void)state;
@@ -759,6 +785,7 @@ int main(void)
 		test(a_server_that_drops_opt_is_asked_without),
 		test(a_server_that_took_opt_once_is_not_asked_without),
 		test(a_server_without_udp_is_asked_over_tcp),
+		test(a_name_that_takes_long_says_nothing_about_the_form),
 		test(tc_without_tcp_leads_to_the_next_server),
 		test(tc_without_tcp_anywhere_is_told_to_who_can_use_it),
 		test(zones_have_servers_of_their_own),

@@ -28,7 +28,7 @@ struct world {
 	bool sending;
 	unsigned told;
 	unsigned heard;
-	int64_t heard_sent_ns;
+	struct late_answer late;
 	unsigned outcomes[OUTCOME_TIMEOUT + 1];
 	struct attempt *last;
 	int owner;
@@ -93,9 +93,9 @@ static void on_done(
 	w.last = attempt;
 }
 
-static void on_heard(void *ctx, unsigned server, int64_t sent_ns)
+static void on_heard(void *ctx, unsigned server, const struct late_answer *late)
 {
-	w.heard_sent_ns = sent_ns;
+	w.late = late ? *late : (struct late_answer){.sent_ns = 0};
 	assert_ptr_equal(ctx, &w);
 	assert_int_equal(server, 0);
 	w.heard++;
@@ -255,19 +255,21 @@ static void a_cancelled_attempt_is_not_told(void **state)
 	start();
 	w.server.udp = ACT_HOLD;
 	struct attempt *a = sent_query(false);
+	a->with_opt = true;
 	await(&w.server.count, 1);
 	upstream_cancel(w.upstream, a);
 	scripted_say(&w.server, &w.server.seen[0], ACT_ANSWER);
 	run_for(30);
 	assert_int_equal(w.told, 0);
-	assert_int_equal(w.heard, 1);     /* its server is alive all the same … */
-	assert_true(w.heard_sent_ns > 0); /* … and it is known how long it took */
+	assert_int_equal(w.heard, 1);    /* its server is alive all the same … */
+	assert_true(w.late.sent_ns > 0); /* … and it is known how long it took … */
+	assert_true(w.late.with_opt);    /* … and what form it had */
 	assert_int_equal(atomic_load(&w.stats.value[STAT_UPSTREAM_MISMATCHED]), 0);
 	/* Once more, it is none of ours. */
 	scripted_say(&w.server, &w.server.seen[0], ACT_ANSWER);
 	run_for(30);
 	assert_int_equal(w.heard, 2);
-	assert_int_equal(w.heard_sent_ns, 0);
+	assert_int_equal(w.late.sent_ns, 0);
 	assert_int_equal(atomic_load(&w.stats.value[STAT_UPSTREAM_MISMATCHED]), 1);
 }
 

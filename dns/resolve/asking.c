@@ -551,12 +551,20 @@ static void on_done(
 	}
 }
 
-/* Too late to be of use, but it says how the server is. */
-static void on_heard(void *ctx, unsigned server, int64_t sent_ns)
+/* Too late to be of use, but it says how the server is: where the same question in another form was
+ * answered first, it was the question that took long, and not the form that was at fault. */
+static void on_heard(void *ctx, unsigned server, const struct late_answer *late)
 {
 	struct asking *k = ctx;
+	struct health *h = health_of(k, server);
 	int64_t now = now_ns();
-	health_answered(health_of(k, server), sent_ns != 0 ? now - sent_ns : 0, now);
+	health_answered(h, late ? now - late->sent_ns : 0, now);
+	if (late) {
+		health_takes_udp(h);
+	}
+	if (late && late->with_opt) {
+		health_takes_opt(h);
+	}
 }
 
 /* Servers. */

@@ -54,11 +54,16 @@ void health_refuses_opt(struct health *h, int64_t now_ns);
 /** Queries over UDP get no answer, over TCP they do. */
 void health_refuses_udp(struct health *h, int64_t now_ns);
 
-/** It answers queries with OPT, over UDP. */
-static inline void health_takes_all(struct health *h)
+/** It answers queries with OPT … */
+static inline void health_takes_opt(struct health *h)
 {
 	h->takes_opt = true;
 	h->no_opt_until_ns = 0;
+}
+
+/** … and queries over UDP. */
+static inline void health_takes_udp(struct health *h)
+{
 	h->tcp_until_ns = 0;
 }
 

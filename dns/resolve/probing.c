@@ -107,7 +107,8 @@ static void learn_from_probe(
 	if (attempt_stumbled(a, r)) {
 		health_refuses_opt(h, now);
 	} else if (a->changed) {
-		health_takes_all(h);
+		health_takes_opt(h);
+		health_takes_udp(h);
 	} else if (!a->with_opt && !h->takes_opt && health_wants_opt(h, a->sent_ns)) {
 		health_refuses_opt(h, now);
 	}

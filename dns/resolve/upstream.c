@@ -49,7 +49,7 @@ struct channel {
 
 /** A query over UDP that was cancelled: its answer may come yet. */
 struct cancelled {
-	int64_t sent_ns; /* 0: none */
+	struct late_answer late; /* sent_ns 0: none */
 	uint16_t id;
 	uint8_t server;
 };
@@ -410,7 +410,9 @@ void upstream_late(struct attempt *attempt)
 static void note_cancelled(struct upstream *u, const struct attempt *a)
 {
 	u->cancelled[u->next_cancelled++ % CANCELLED_MAX] =
-		(struct cancelled){.sent_ns = a->sent_ns, .id = a->id, .server = a->server};
+		(struct cancelled){.late = {.sent_ns = a->sent_ns, .with_opt = a->with_opt},
+			.id = a->id,
+			.server = a->server};
 }
 
 void upstream_cancel(struct upstream *upstream, struct attempt *attempt)
@@ -463,19 +465,24 @@ static void tell_ended(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Not what we wait for: too late, or none of ours. */
-static void on_stray(struct upstream *u, unsigned server, uint16_t id)
+static void on_stray(struct upstream *u, unsigned server, struct span message)
 {
-	for (unsigned i = 0; i < CANCELLED_MAX; i++) {
+	bool whole = message.len >= HEADER_LEN;
+	uint16_t id = whole ? octets_u16(message.data) : 0;
+	for (unsigned i = 0; i < CANCELLED_MAX && whole; i++) {
 		struct cancelled *c = &u->cancelled[i];
-		if (c->sent_ns != 0 && c->id == id && c->server == server) {
-			int64_t sent_ns = c->sent_ns;
-			c->sent_ns = 0;
-			u->heard(u->ctx, server, sent_ns);
+		if (c->late.sent_ns != 0 && c->id == id && c->server == server) {
+			struct late_answer late = c->late;
+			unsigned rcode = octets_u16(message.data + 2) & FLAG_RCODE;
+			late.with_opt = late.with_opt &&
+					(rcode == RCODE_NOERROR || rcode == RCODE_NXDOMAIN);
+			c->late.sent_ns = 0;
+			u->heard(u->ctx, server, &late);
 			return;
 		}
 	}
 	stats_add(u->stats, STAT_UPSTREAM_MISMATCHED, 1);
-	u->heard(u->ctx, server, 0);
+	u->heard(u->ctx, server, NULL);
 }
 
 /* RFC 5452 §9.1: the ID of an outstanding query, at the port it was sent from, from the server it
@@ -493,7 +500,7 @@ static void on_message(void *ctx, struct port *port, struct span message)
 		error = relayed_read(&r, message, a->asker);
 	}
 	if (error == -ENOMSG) {
-		on_stray(u, port->server, message.len >= 2 ? octets_u16(message.data) : 0);
+		on_stray(u, port->server, message);
 	} else if (error != 0) {
 		finish(u, a, OUTCOME_MALFORMED, NULL);
 	} else {

@@ -80,13 +80,19 @@ static inline bool attempt_stumbled(const struct attempt *a, const struct relaye
 typedef void upstream_done(
 	void *ctx, struct attempt *attempt, enum outcome outcome, const struct relayed *r);
 
+/** The query that was answered after it was cancelled. */
+struct late_answer {
+	int64_t sent_ns;
+	bool with_opt; /* it carried our OPT, and the answer is NOERROR or NXDOMAIN */
+};
+
 /**
  * Tells that something came from a server that answers no query that is outstanding.
  *
- * @param sent_ns  when the query was sent, where it is the answer to one of the last that were
- *                 cancelled; else 0
+ * @param late  the query, where it is the answer to one of the last over UDP that were cancelled;
+ *              else NULL; borrowed during the call
  */
-typedef void upstream_heard(void *ctx, unsigned server, int64_t sent_ns);
+typedef void upstream_heard(void *ctx, unsigned server, const struct late_answer *late);
 
 /**
  * @param conf   borrowed during the call
