@@ -1429,6 +1429,21 @@ static void a_refresh_in_flight_is_joined_and_not_repeated(void **state)
 	assert_int_equal(stat(STAT_CACHE_PREFETCHES), 1);
 }
 
+static void nothing_is_refreshed_without_recursion(void **state)
+{
+	(void)state;
+	start(1);
+	struct message m;
+	struct query q;
+	message_begin(&m, 0);
+	message_question(&m, "www.example", TYPE_A);
+	assert_int_equal(query_parse(&q, message_span(&m)), 0);
+	forward_refresh(w.forward, &q);
+	vt_settle();
+	assert_int_equal(w.server[0].count, 0);
+	assert_int_equal(stat(STAT_CACHE_PREFETCHES), 0);
+}
+
 /* RD=0 asks for what a server has, not for an answer. */
 static void what_was_asked_without_recursion_is_not_remembered(void **state)
 {
@@ -1789,6 +1804,7 @@ int main(void)
 		with_cache(refusal_and_truncation_are_no_reason_to_keep_the_old_answer_back),
 		with_cache(a_hot_answer_is_refreshed_before_it_ends),
 		with_cache(a_refresh_in_flight_is_joined_and_not_repeated),
+		with_cache(nothing_is_refreshed_without_recursion),
 		with_cache(what_was_asked_without_recursion_is_not_remembered),
 		with_cache(what_is_signed_is_neither_remembered_nor_answered_from_memory),
 		with_cache(other_servers_begin_with_an_empty_cache),

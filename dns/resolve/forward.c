@@ -468,7 +468,8 @@ void forward_query(struct forward *forward, const struct query *q,
 void forward_refresh(struct forward *forward, const struct query *q)
 {
 	struct forward *f = forward;
-	if (f->closing || transactions_find(&f->transactions, q)) {
+	if (f->closing || !(q->flags & FLAG_RD) || /* its answer would not be remembered */
+		transactions_find(&f->transactions, q)) {
 		return;
 	}
 	struct transaction *t = transactions_take(&f->transactions, q);
