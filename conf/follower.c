@@ -6,6 +6,7 @@
  */
 #include "conf/follower.h"
 
+#include "conf/clock.h"
 #include "conf/log.h"
 
 #include <errno.h>
@@ -69,13 +70,6 @@ struct walk {
 	char rest[PATH_MAX];
 	unsigned links;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static void timer_set(struct event *timer, int64_t ms)
 {
@@ -282,7 +276,7 @@ static void settled(evutil_socket_t fd, short what, void *ctx)
 
 static void settle_begin(struct follower *f)
 {
-	int64_t now = now_ms();
+	int64_t now = clock_ms();
 	if (f->settle_by_ms == 0) {
 		f->settle_by_ms = now + (int64_t)f->settle_ms * SETTLE_FACTOR;
 	}
@@ -370,7 +364,7 @@ int follower_open(struct follower **out, struct event_base *base,
 	}
 	walk_again(f);
 	timer_set(f->poll, poll_interval_ms(f));
-	f->settle_by_ms = now_ms();
+	f->settle_by_ms = clock_ms();
 	timer_set(f->settle, 0);
 	*out = f;
 	return 0;

@@ -6,6 +6,8 @@
  */
 #include "conf/log.h"
 
+#include "conf/clock.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -43,12 +45,9 @@ void log_set_level(enum log_level level)
 /* Count a line against its place's limit; a new window hands out what the last one dropped. */
 static bool site_admits(struct log_site *site, uint32_t *left_out)
 {
-	struct timespec ts;
 	int64_t window = atomic_load_explicit(&site->window_ms, memory_order_relaxed);
-	int64_t now;
+	int64_t now = clock_ms();
 
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	now = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 	if (now - window >= WINDOW_MS &&
 		atomic_compare_exchange_strong_explicit(&site->window_ms, &window, now,
 			memory_order_relaxed, memory_order_relaxed)) {

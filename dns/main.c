@@ -3,6 +3,7 @@
  * kuma-dns(8): arguments, the order of start and stop, signals. The only file that sees both dns/
  * and redirect/. The functions stand in the order of the daemon's life.
  */
+#include "conf/clock.h"
 #include "conf/conf.h"
 #include "conf/log.h"
 #include "dns/admin/admin.h"
@@ -350,7 +351,7 @@ static void on_table(void *ctx, struct table *table, enum mesh_source source)
 	table_unref(d->state.table);
 	d->state.table = table;
 	if (d->state.table_ready_ms == 0 && source != MESH_SAVED) {
-		d->state.table_ready_ms = state_now_ms();
+		d->state.table_ready_ms = clock_ms();
 	}
 	if (!d->mesh) {
 		return; /* still starting: see wait_for_table */
@@ -540,7 +541,7 @@ static int run(const struct conf *conf, char *const *arguments)
 	(void)arguments;
 	(void)signal(SIGPIPE, SIG_IGN);
 	d.conf = *conf;
-	d.state.started_ms = state_now_ms();
+	d.state.started_ms = clock_ms();
 	if (configure(&d) != 0) {
 		return STATUS_USAGE;
 	}

@@ -6,6 +6,7 @@
  */
 #include "dns/admin/admin.h"
 
+#include "conf/clock.h"
 #include "dns/admin/httpd.h"
 #include "dns/admin/state.h"
 #include "dns/resolve/cache.h"
@@ -64,7 +65,7 @@ void worker_call(struct worker *worker, worker_task *task, void *ctx)
 					       .routes = worker->routes,
 					       .zones = &zones,
 					       .hop.secret = &secret,
-					       .now_ms = state_now_ms()}};
+					       .now_ms = clock_ms()}};
 	task(ctx, &inside);
 }
 
@@ -161,7 +162,7 @@ static void worker_init(struct worker *worker)
 static void remember(struct worker *worker, const char *text, uint16_t qtype)
 {
 	struct dname name;
-	int64_t now = state_now_ms();
+	int64_t now = clock_ms();
 	assert_int_equal(dname_from_text(&name, text, strlen(text)), 0);
 	struct cache_key key = {.name = dname_span(&name), .qtype = qtype, .qclass = CLASS_IN};
 	cache_put_failure(worker->cache, &key, EDE_NETWORK_ERROR, now, now + CACHE_FAILURE_MAX_MS);
@@ -183,8 +184,8 @@ static struct daemon *daemon_new(struct table *table, const char *socket_name)
 	d->workers[1] = &d->worker[1];
 	assert_int_equal(endpoint_parse(&d->worker[0].listening, "127.0.0.1:15053", 0), 0);
 	d->mesh.status = (struct mesh_status){.source = MESH_SOCKET,
-		.loaded_ms = state_now_ms() - 7000,
-		.confirmed_ms = state_now_ms() - 2000,
+		.loaded_ms = clock_ms() - 7000,
+		.confirmed_ms = clock_ms() - 2000,
 		.fetches = 10,
 		.unchanged = 6};
 	d->state = (struct state){.conf = &d->conf,
@@ -195,8 +196,8 @@ static struct daemon *daemon_new(struct table *table, const char *socket_name)
 		.listening = true,
 		.redirect = REDIRECT_ACTIVE,
 		.redirect_text = "all of port 53",
-		.started_ms = state_now_ms() - 60000,
-		.table_ready_ms = state_now_ms() - 59400};
+		.started_ms = clock_ms() - 60000,
+		.table_ready_ms = clock_ms() - 59400};
 	d->base = event_base_new();
 	assert_non_null(d->base);
 	return d;
@@ -791,7 +792,7 @@ static void without_a_table_it_says_503(void **state)
 static void a_daemon_that_has_only_begun_is_served_too(void **state)
 {
 	struct daemon *d = daemon_new(NULL, "admin.sock");
-	d->state = (struct state){.conf = &d->conf, .started_ms = state_now_ms()};
+	d->state = (struct state){.conf = &d->conf, .started_ms = clock_ms()};
 	restart(state, d);
 	static const char *const targets[] = {"/metrics", "/status"};
 	for (size_t i = 0; i < 2; i++) {
@@ -870,7 +871,7 @@ static void readers_that_stall_hold_no_memory_and_are_cut_off(void **state)
 	size_t lines;
 	size_t octets;
 	int dripping = connect_daemon(d);
-	int64_t begun_ms = state_now_ms();
+	int64_t begun_ms = clock_ms();
 	long before = resident_kib();
 	for (size_t i = 0; i < READERS; i++) {
 		reader[i] = connect_daemon(d);
@@ -889,9 +890,9 @@ static void readers_that_stall_hold_no_memory_and_are_cut_off(void **state)
 	struct pollfd p = {.fd = dripping, .events = POLLIN};
 	while (poll(&p, 1, 200) == 0) {
 		assert_true(send(dripping, "G", 1, MSG_NOSIGNAL) == 1 || errno == EPIPE);
-		assert_true(state_now_ms() - begun_ms < HTTPD_REQUEST_MS + 5000);
+		assert_true(clock_ms() - begun_ms < HTTPD_REQUEST_MS + 5000);
 	}
-	assert_true(state_now_ms() - begun_ms >= HTTPD_REQUEST_MS - 100);
+	assert_true(clock_ms() - begun_ms >= HTTPD_REQUEST_MS - 100);
 	close(dripping);
 	struct pollfd gone = {.fd = reader[0], .events = 0}; /* POLLHUP, with octets unread */
 	assert_int_equal(poll(&gone, 1, WAIT_MS), 1);

@@ -5,6 +5,7 @@
  */
 #include "dns/admin/pages.h"
 
+#include "conf/clock.h"
 #include "dns/wire/record.h"
 
 #include <errno.h>
@@ -187,7 +188,7 @@ static int set_up(void **state)
 		.workers = f->workers,
 		.table = new_table(),
 		.listening = true,
-		.started_ms = state_now_ms()};
+		.started_ms = clock_ms()};
 	for (unsigned i = 0; i < WORKERS; i++) {
 		open_worker(f, i);
 	}
@@ -446,7 +447,7 @@ static void a_loop_is_named_everywhere(void **state)
 	struct fixture *f = *state;
 	char line[256], at[ENDPOINT_TEXT_SIZE];
 	endpoint_format(&f->upstream.at, at);
-	atomic_store(&f->routes->server[0].looped_ms, state_now_ms());
+	atomic_store(&f->routes->server[0].looped_ms, clock_ms());
 	assert_int_equal(show(f, page_ready, ""), 503);
 	snprintf(line, sizeof(line), "not ready: name server %s leads back to us\n", at);
 	assert_string_equal(f->body, line);

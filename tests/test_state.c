@@ -4,6 +4,8 @@
  */
 #include "dns/admin/state.h"
 
+#include "conf/clock.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -105,7 +107,7 @@ static void a_saved_table_is_ready_and_marked_as_old(void **state)
 	(void)state;
 	struct fixture f = ready();
 	f.mesh.status.source = MESH_SAVED;
-	f.mesh.status.loaded_ms = state_now_ms() - 90500;
+	f.mesh.status.loaded_ms = clock_ms() - 90500;
 	assert_true(is_ready(&f));
 	assert_true(state_table_old(&f.state));
 	assert_string_equal(f.reason, "table old: loaded from disk 90 s ago, source silent");
@@ -134,7 +136,7 @@ static struct routes *routes_with(unsigned servers, unsigned loops)
 		assert_int_equal(
 			routes_add_server(routes, &routes->route[0], &at, false, i + 1), 0);
 		if (i < loops) {
-			atomic_store(&routes->server[i].looped_ms, state_now_ms());
+			atomic_store(&routes->server[i].looped_ms, clock_ms());
 		}
 	}
 	return routes;
@@ -148,7 +150,7 @@ static void a_loop_beside_a_good_server_is_a_remark(void **state)
 	f.state.routes = routes;
 	assert_true(is_ready(&f));
 	assert_string_equal(f.reason, "name server 192.0.2.1:53 leads back to us");
-	atomic_store(&routes->server[0].looped_ms, state_now_ms() - ROUTES_LOOP_MS - 1000);
+	atomic_store(&routes->server[0].looped_ms, clock_ms() - ROUTES_LOOP_MS - 1000);
 	assert_true(is_ready(&f));
 	assert_string_equal(f.reason, "");
 	routes_unref(routes);
@@ -182,7 +184,7 @@ static void a_server_for_one_zone_does_not_make_up_for_all_others(void **state)
 	f.state.routes = routes;
 	assert_false(is_ready(&f));
 	atomic_store(&routes->server[0].looped_ms, 0);
-	atomic_store(&routes->server[1].looped_ms, state_now_ms());
+	atomic_store(&routes->server[1].looped_ms, clock_ms());
 	assert_true(is_ready(&f));
 	assert_string_equal(f.reason, "name server 192.0.2.9:53 leads back to us");
 	routes_unref(routes);
@@ -206,7 +208,7 @@ static void several_remarks_stand_side_by_side(void **state)
 	struct routes *routes = routes_with(2, 1);
 	f.state.routes = routes;
 	f.mesh.status.source = MESH_SAVED;
-	f.mesh.status.loaded_ms = state_now_ms() - 90500;
+	f.mesh.status.loaded_ms = clock_ms() - 90500;
 	assert_true(is_ready(&f));
 	assert_string_equal(f.reason, "name server 192.0.2.1:53 leads back to us; "
 				      "table old: loaded from disk 90 s ago, source silent");

@@ -4,6 +4,7 @@
  */
 #include "dns/admin/admin.h"
 
+#include "conf/clock.h"
 #include "conf/log.h"
 #include "dns/admin/pages.h"
 #include "dns/admin/sockets.h"
@@ -152,7 +153,7 @@ static uint64_t start_ns(const struct state *state)
 {
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	int64_t up_ms = state_now_ms() - state->started_ms;
+	int64_t up_ms = clock_ms() - state->started_ms;
 	return (uint64_t)((int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000 - up_ms) * 1000000;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "dns/admin/pages.h"
 
+#include "conf/clock.h"
 #include "dns/admin/gather.h"
 #include "dns/admin/listing.h"
 #include "dns/admin/metrics.h"
@@ -36,7 +37,7 @@ static void gather_mesh(uint64_t *value, const struct state *state)
 	if (state->mesh && state->table) {
 		/* A saved table has not been confirmed: it is at least as old as its loading. */
 		int64_t since = mesh->source == MESH_SAVED ? mesh->loaded_ms : mesh->confirmed_ms;
-		value[METRIC_AGE] = elapsed_ns(since, state_now_ms());
+		value[METRIC_AGE] = elapsed_ns(since, clock_ms());
 	}
 }
 

@@ -4,15 +4,10 @@
  */
 #include "dns/admin/state.h"
 
+#include "conf/clock.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-
-int64_t state_now_ms(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 bool state_table_old(const struct state *state)
 {
@@ -71,7 +66,7 @@ static bool only_loops(const struct routes *routes, int64_t now_ms)
 
 static bool has_servers(const struct state *state, char *reason, size_t size)
 {
-	int64_t now_ms = state_now_ms();
+	int64_t now_ms = clock_ms();
 	if (!state->routes) {
 		return true;
 	}
@@ -102,7 +97,7 @@ bool state_ready(const struct state *state, char *reason, size_t size)
 		return false;
 	}
 	if (state_table_old(state)) {
-		int64_t ms = state_now_ms() - mesh_status(state->mesh)->loaded_ms;
+		int64_t ms = clock_ms() - mesh_status(state->mesh)->loaded_ms;
 		remark(reason, size, "table old: loaded from disk %lld s ago, source silent",
 			(long long)ms / 1000);
 	}

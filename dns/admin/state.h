@@ -44,6 +44,3 @@ bool state_ready(const struct state *state, char *reason, size_t size);
 
 /** Whether the table that is served is the saved one, and no source has spoken yet. */
 bool state_table_old(const struct state *state);
-
-/** CLOCK_MONOTONIC in ms. */
-int64_t state_now_ms(void);

@@ -2,6 +2,7 @@
  *
  * /status: what a person wants to know first, a line a subject.
  */
+#include "conf/clock.h"
 #include "dns/admin/gather.h"
 #include "dns/admin/pages.h"
 #include "dns/admin/process.h"
@@ -32,7 +33,7 @@ static void put_ready(struct text *text, const struct state *state)
 
 static long long seconds_since(int64_t ms)
 {
-	return (long long)(state_now_ms() - ms) / 1000;
+	return (long long)(clock_ms() - ms) / 1000;
 }
 
 static void put_listening(struct text *text, const struct state *state)

@@ -6,6 +6,7 @@
  */
 #include "dns/mesh/fetch.h"
 
+#include "conf/clock.h"
 #include "dns/mesh/http.h"
 
 #include <errno.h>
@@ -15,7 +16,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -61,13 +61,6 @@ void fetch_socket_path(const char *work_dir, char path[sizeof((struct sockaddr_u
 	snprintf(path, sizeof((struct sockaddr_un *)0)->sun_path, "%.*s.sock", PATH_CUT, whole);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static void timer_set(struct event *timer, int64_t ms)
 {
 	struct timeval after = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
@@ -90,7 +83,7 @@ static void schedule(struct fetch *fetch)
 	for (unsigned i = 0; i < fetch->failures && wait < BACKOFF_MAX_MS; i++) {
 		wait = wait * 2 < BACKOFF_MAX_MS ? wait * 2 : BACKOFF_MAX_MS;
 	}
-	int64_t left = fetch->begun_ms + wait - now_ms();
+	int64_t left = fetch->begun_ms + wait - clock_ms();
 	timer_set(fetch->poll, left > 0 ? left : 0);
 }
 
@@ -316,7 +309,7 @@ static int request_write(struct fetch *fetch)
 
 static void request_begin(struct fetch *fetch)
 {
-	fetch->begun_ms = now_ms();
+	fetch->begun_ms = clock_ms();
 	fetch->asking = true;
 	fetch->hurried = fetch->early;
 	fetch->early = false;

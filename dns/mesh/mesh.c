@@ -5,6 +5,7 @@
  */
 #include "dns/mesh/mesh.h"
 
+#include "conf/clock.h"
 #include "conf/conf.h"
 #include "conf/log.h"
 #include "dns/mesh/document.h"
@@ -53,13 +54,6 @@ struct mesh {
 	char last_problem[sizeof((struct mesh_status *)0)->problem]; /* that was logged */
 	struct mesh_status status;
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
 
 static uint64_t random_u64(void)
 {
@@ -116,7 +110,7 @@ static void problem_clear(struct mesh *mesh)
 static void confirm(struct mesh *mesh)
 {
 	mesh->status.unchanged++;
-	mesh->status.confirmed_ms = now_ms();
+	mesh->status.confirmed_ms = clock_ms();
 	problem_clear(mesh);
 }
 
@@ -150,7 +144,7 @@ static int document_publish(struct mesh *mesh, struct span document, enum mesh_s
 	mesh->served = digest_of(mesh, document);
 	mesh->rejected.known = false;
 	mesh->status.source = source;
-	mesh->status.loaded_ms = now_ms();
+	mesh->status.loaded_ms = clock_ms();
 	document_log(mesh, table, source, report);
 	mesh->publish(mesh->ctx, table, source);
 	return 0;

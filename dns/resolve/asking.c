@@ -6,6 +6,7 @@
  */
 #include "dns/resolve/asking.h"
 
+#include "conf/clock.h"
 #include "conf/conf.h"
 #include "dns/resolve/pool.h"
 #include "dns/resolve/probing.h"
@@ -14,7 +15,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
 	NS_IN_MS = 1000000,
@@ -44,13 +44,6 @@ struct asking {
 	struct probing *probing;
 	unsigned credit;
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 static struct health *health_of(struct asking *k, unsigned slot)
 {
@@ -275,7 +268,7 @@ static int64_t patience_ns(struct asking *k, const struct transaction *t, unsign
 static bool ask_again(
 	struct asking *k, struct transaction *t, const struct attempt *a, bool tcp, bool with_opt)
 {
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	const struct form form = {.tcp = tcp, .with_opt = with_opt};
 	if (!ask(k, t, index_of(t, a->server), &form, now)) {
 		return false;
@@ -337,7 +330,7 @@ static bool ask_over_tcp(struct asking *k, struct transaction *t, int64_t now)
  * and where nothing is outstanding, TCP is the last way. */
 static void move_on(struct asking *k, struct transaction *t)
 {
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	if (ask_unasked(k, t, now) == NOBODY && link_empty(&t->attempts) &&
 		!ask_over_tcp(k, t, now)) {
 		give_up(k, t);
@@ -438,7 +431,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
 	struct asking *k = arg;
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	k->timer_ns = INT64_MIN; /* not armed from inside */
 	for (struct alarm *a = alarms_first(&k->alarms); a && a->at_ns <= now;
 		a = alarms_first(&k->alarms)) {
@@ -479,7 +472,7 @@ static bool is_final(uint16_t rcode)
 static void on_response(
 	struct asking *k, struct transaction *t, const struct attempt *a, const struct relayed *r)
 {
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	health_answered(health_of(k, a->server), a->tcp ? 0 : now - a->sent_ns, now);
 	t->unreachable &= ~(1U << index_of(t, a->server));
 	if (attempt_stumbled(a, r)) {
@@ -557,7 +550,7 @@ static void on_heard(void *ctx, unsigned server, const struct late_answer *late)
 {
 	struct asking *k = ctx;
 	struct health *h = health_of(k, server);
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	health_answered(h, late ? now - late->sent_ns : 0, now);
 	if (late) {
 		health_takes_udp(h);
@@ -622,14 +615,14 @@ void asking_begin(
 void asking_set_routes(struct asking *asking, struct routes *routes)
 {
 	struct asking *k = asking;
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	give_slots(k, routes, now);
 	probing_begin(k->probing, now);
 }
 
 unsigned asking_order(const struct asking *asking, const struct route *route, uint8_t order[])
 {
-	unsigned count = pool_order(&asking->pool, route, 0, now_ns(), order);
+	unsigned count = pool_order(&asking->pool, route, 0, clock_ns(), order);
 	for (unsigned i = 0; i < count; i++) {
 		order[i] = asking->pool.server[order[i]].index;
 	}
@@ -642,7 +635,7 @@ void asking_report(const struct asking *asking, unsigned server, struct server_r
 	const struct routes *routes = asking->pool.routes;
 	uint8_t slot = asking->pool.slot_of[server];
 	const struct pool_server *s = slot == POOL_NONE ? &unknown : &asking->pool.server[slot];
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	*report = (struct server_report){
 		.at = routes->server[server].at,
 		.ours = routes->server[server].ours,

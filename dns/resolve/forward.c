@@ -5,6 +5,7 @@
  */
 #include "dns/resolve/forward.h"
 
+#include "conf/clock.h"
 #include "conf/conf.h"
 #include "conf/log.h"
 #include "dns/admin/stats.h"
@@ -18,7 +19,6 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
 	NS_IN_MS = 1000000,
@@ -45,13 +45,6 @@ struct forward {
 	struct link in_flight; /* all transactions */
 	uint8_t *out;          /* RESPONSE_MAX octets, where responses are composed */
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 /* Replies. */
 
@@ -188,7 +181,7 @@ static void refuse(struct forward *f, const struct query *q, const struct edns_o
 {
 	uint8_t octets[ERROR_MAX];
 	struct writer w = {.data = octets, .size = sizeof(octets)};
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	(void)response_error_with(q, edns_options_span(options), &w, limit, RCODE_SERVFAIL, ede);
 	count_reply(f, q->qtype, RCODE_SERVFAIL, now, now);
 	f->reply(f->ctx, from, (struct span){.data = octets, .len = w.len});
@@ -344,7 +337,7 @@ static bool is_answer(const struct relayed *r)
 /* Answer all who wait. The transaction is out of every list before the first reply. */
 static void finish(struct forward *f, struct transaction *t, const struct relayed *r, enum ede ede)
 {
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	const struct ending end = {.response = r, .ede = ede};
 	transactions_unindex(&f->transactions, t);
 	link_remove(&t->in_flight);
@@ -376,7 +369,7 @@ static void on_done(void *ctx, struct transaction *t, const struct relayed *r, e
 static void on_overdue(void *ctx, struct transaction *t)
 {
 	struct forward *f = ctx;
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	struct link *next;
 	for (struct link *l = t->waiters.next; l != &t->waiters; l = next) {
 		next = l->next;
@@ -446,7 +439,7 @@ void forward_query(struct forward *forward, const struct query *q,
 		refuse(f, q, options, from, limit, EDE_NETWORK_ERROR);
 		return;
 	}
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	struct waiter *w = waiters_take(&f->waiters, from, q, options, limit, now);
 	struct transaction *t = w ? transactions_find(&f->transactions, q) : NULL;
 	if (t) {
@@ -475,7 +468,7 @@ void forward_refresh(struct forward *forward, const struct query *q)
 	struct transaction *t = transactions_take(&f->transactions, q);
 	if (t) {
 		stats_add(f->stats, STAT_CACHE_PREFETCHES, 1);
-		begin_for(f, t, NULL, now_ns());
+		begin_for(f, t, NULL, clock_ns());
 	}
 }
 

@@ -5,13 +5,13 @@
  */
 #include "dns/resolve/probing.h"
 
+#include "conf/clock.h"
 #include "conf/log.h"
 #include "dns/resolve/entropy.h"
 
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
 	NS_IN_MS = 1000000,
@@ -39,13 +39,6 @@ struct form {
 	bool with_opt;
 	bool changed; /* not as other queries are */
 };
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
 
 /* What a probe asks for. */
 static void probe_question(struct probing *p, struct pool_server *s)
@@ -118,7 +111,7 @@ void probing_done(struct probing *probing, const struct attempt *a, enum outcome
 	const struct relayed *r)
 {
 	struct pool_server *s = &probing->pool->server[a->server];
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	s->probing = NULL;
 	if (outcome == OUTCOME_RESPONSE) {
 		learn_from_probe(&s->health, a, r, now);
@@ -205,7 +198,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
 	struct probing *p = arg;
-	int64_t now = now_ns();
+	int64_t now = clock_ns();
 	bool go_on = is_active(p, now);
 	bool probed = false;
 	for (unsigned slot = 0; slot < POOL_MAX; slot++) {

@@ -9,6 +9,7 @@
  */
 #include "dns/resolve/upstream.h"
 
+#include "conf/clock.h"
 #include "conf/conf.h"
 #include "conf/log.h"
 #include "dns/admin/stats.h"
@@ -22,7 +23,6 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -75,13 +75,6 @@ struct upstream {
 	unsigned next_cancelled;
 	struct cancelled cancelled[CANCELLED_MAX]; /* the oldest is overwritten */
 };
-
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
 
 static void start_tick(struct upstream *u)
 {
@@ -523,7 +516,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
 	struct upstream *u = arg;
-	int64_t now = now_ms();
+	int64_t now = clock_ms();
 	bool busy = ports_reap(u->ports, now);
 	struct link *next;
 	for (struct link *l = u->channels.next; l != &u->channels; l = next) {

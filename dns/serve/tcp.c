@@ -10,6 +10,7 @@
  */
 #include "dns/serve/tcp.h"
 
+#include "conf/clock.h"
 #include "conf/conf.h"
 #include "dns/admin/stats.h"
 
@@ -20,7 +21,6 @@
 #include <event2/listener.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -63,18 +63,6 @@ struct tcp {
 	struct connection *connection; /* conf->tcp_connections_max slots */
 	struct writer answers;         /* of the connection that is being served */
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-static int64_t now_ms(void)
-{
-	return (int64_t)(now_ns() / 1000000);
-}
 
 /* Listening, on and off */
 
@@ -164,7 +152,7 @@ static void on_output(struct evbuffer *output, const struct evbuffer_cb_info *in
 	c->tcp->unsent += info->n_added;
 	c->tcp->unsent -= info->n_deleted;
 	if (info->n_deleted > 0 || info->orig_size == 0) {
-		c->taken_ms = now_ms();
+		c->taken_ms = clock_ms();
 	}
 }
 
@@ -240,7 +228,7 @@ static enum frame next_frame(struct reader *r, size_t max, struct span *message)
 static enum frame serve_frames(struct connection *c, struct reader *r)
 {
 	struct tcp *t = c->tcp;
-	uint64_t begin = now_ns();
+	int64_t begin = clock_ns();
 	unsigned answered = 0;
 	enum frame frame = FRAME_NONE;
 	while (takes_query(c)) {
@@ -255,7 +243,7 @@ static enum frame serve_frames(struct connection *c, struct reader *r)
 	}
 	write_answers(c);
 	if (answered > 0) {
-		histogram_add(&t->stats->request, now_ns() - begin, answered);
+		histogram_add(&t->stats->request, (uint64_t)(clock_ns() - begin), answered);
 	}
 	return frame;
 }
@@ -276,7 +264,7 @@ static void serve_input(struct connection *c)
 		stats_add(c->tcp->stats, STAT_DROP_TCP_FRAME, 1);
 		c->ending = true;
 	} else if (frame == FRAME_PARTIAL && c->frame_ms == 0) {
-		c->frame_ms = now_ms();
+		c->frame_ms = clock_ms();
 	}
 }
 
@@ -319,7 +307,7 @@ void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
 	if (c->waiting > 0) {
 		c->waiting--;
 	}
-	c->active_ms = now_ms();
+	c->active_ms = clock_ms();
 	if (unsent(c) > 0 && is_flooded(tcp) && !c->starved) {
 		/* One large answer may be owed to thousands, who asked the same. */
 		stats_add(tcp->stats, STAT_DROP_TCP_UNSENT, 1);
@@ -379,7 +367,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	struct tcp *t = arg;
 	(void)fd;
 	(void)what;
-	int64_t now = now_ms();
+	int64_t now = clock_ms();
 	for (uint32_t i = 0; i < t->conf->tcp_connections_max; i++) {
 		if (t->connection[i].bev) {
 			check_connection(&t->connection[i], now);
@@ -466,7 +454,7 @@ static int connection_open(struct connection *c, int fd, const struct endpoint *
 	c->ending = false;
 	c->starved = false;
 	c->frame_ms = 0;
-	c->active_ms = now_ms();
+	c->active_ms = clock_ms();
 	t->open++;
 	stats_add(t->stats, STAT_TCP_CONNECTIONS, 1);
 	stats_add(t->stats, STAT_TCP_CONNECTIONS_NOW, 1);

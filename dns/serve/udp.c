@@ -6,6 +6,7 @@
  */
 #include "dns/serve/udp.h"
 
+#include "conf/clock.h"
 #include "conf/conf.h"
 #include "dns/admin/stats.h"
 
@@ -15,7 +16,6 @@
 #include <netinet/ip.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #ifndef SO_MEMINFO
@@ -76,13 +76,6 @@ struct udp {
 	uint8_t in_slot[UDP_BATCH][SLOT_STRIDE];
 	uint8_t out_slot[UDP_BATCH][SLOT_STRIDE];
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec t;
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
 
 /** The address that a datagram was sent to; `len` 0 where the socket does not tell. */
 static struct endpoint address_asked(struct msghdr *header)
@@ -215,11 +208,11 @@ static void udp_readable(evutil_socket_t fd, short what, void *arg)
 		if (received <= 0) {
 			return; /* whatever it was, the loop calls again while there is input */
 		}
-		uint64_t begin = now_ns();
+		int64_t begin = clock_ns();
 		unsigned ready = compose(s, (unsigned)received);
 		if (ready > 0) {
 			send_batch(s, u->out, ready);
-			histogram_add(&u->stats->request, now_ns() - begin, ready);
+			histogram_add(&u->stats->request, (uint64_t)(clock_ns() - begin), ready);
 		}
 		if (received < UDP_BATCH) {
 			return;
