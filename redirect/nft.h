@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The ruleset → one batch of nf_tables messages, as octets. Pure: redirect.c sends them.
+ * The ruleset → one batch of nf_tables messages, as octets. Pure: nftables.c sends them.
  */
 #pragma once
 

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The socket that speaks to nf_tables. What a batch makes may belong to the socket that sent it:
+ * the kernel removes that when the socket closes.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct batch;
+struct mnl_socket;
+struct redirect_error;
+
+/**
+ * @param[out] socket  the caller's, for mnl_socket_close
+ * @param[out] error   set on failure
+ * @return 0; -EOPNOTSUPP where the kernel has no nfnetlink; -errno
+ */
+int netlink_open(struct mnl_socket **socket, struct redirect_error *error)
+	__attribute__((warn_unused_result));
+
+/** Send a batch: all of it is done, or nothing. @return 0; as nft_explain, `error` set */
+int netlink_send(const struct mnl_socket *nl, const struct batch *b, struct redirect_error *error)
+	__attribute__((warn_unused_result));
+
+/**
+ * Whether a table of family inet is there whose name begins with these octets; with `len` one more
+ * than the name's length it has to be the whole name. Without CAP_NET_ADMIN none is seen.
+ */
+bool netlink_find_table(const char *name, size_t len);
