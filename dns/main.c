@@ -511,6 +511,9 @@ static void stop(struct daemon *d)
 	watch_close(d->watch);
 	mesh_close(d->mesh);
 	for (unsigned i = 0; i < d->started; i++) {
+		worker_order_stop(d->workers[i]);
+	}
+	for (unsigned i = 0; i < d->started; i++) {
 		worker_stop(d->workers[i]);
 	}
 	redirect_close(d->redirect);

@@ -360,10 +360,15 @@ int worker_start(struct worker *worker)
 	return -r;
 }
 
-void worker_stop(struct worker *worker)
+void worker_order_stop(struct worker *worker)
 {
 	atomic_store_explicit(&worker->stopping, true, memory_order_release);
 	wake(worker);
+}
+
+void worker_stop(struct worker *worker)
+{
+	worker_order_stop(worker);
 	(void)pthread_join(worker->thread, NULL);
 	worker->running = false;
 }

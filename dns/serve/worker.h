@@ -76,6 +76,9 @@ uint64_t worker_udp_overflows(const struct worker *worker);
 /** Addresses that are listened on, for the log and the status. Main thread, after worker_listen. */
 const struct endpoint *worker_listening(const struct worker *worker, unsigned *count);
 
+/** Say that it is to stop, and do not wait: several may do so at the same time. */
+void worker_order_stop(struct worker *worker);
+
 /**
  * Stop: no new connections, what has already arrived is answered, every waiting client gets an
  * answer, the thread ends. Waits at most a second. Not before worker_start.
