@@ -67,7 +67,8 @@ static void remember(
 	asker_init(&asker, &q, LIMIT, NULL);
 	struct cache_key key = cache_key_query(&q, (struct span){0});
 	if (len == 0) {
-		cache_put_failure(cache, &key, EDE_NETWORK_ERROR, NOW_MS, NOW_MS + 1000);
+		cache_put_failure(
+			cache, &key, RCODE_SERVFAIL, EDE_NETWORK_ERROR, NOW_MS, NOW_MS + 1000);
 		return;
 	}
 	octets_put_u16(message + 2, (uint16_t)(FLAG_QR | FLAG_RD | FLAG_RA | flags));

@@ -87,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require((query_opcode(&q) != 0) == (q.rcode == RCODE_NOTIMP));
 	options_are_sound(&q);
 	error_reads_back(&q);
-	if (q.rcode == RCODE_NOERROR && !q.has_other) {
+	if (q.rcode == RCODE_NOERROR && !q.is_signed) {
 		same_as_ldns(&q);
 	}
 	return 0;

@@ -141,5 +141,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	out = (struct writer){.data = twice, .size = ROOM};
 	require(relay_response(&r, &a, &out) == first.len);
 	require(memcmp(once, twice, first.len) == 0);
+
+	relay_lower_ttls(twice, first.len, 60);
+	require(relayed_read(&r, (struct span){twice, first.len}, &a) == 0 && r.ttl_max <= 60);
 	return 0;
 }

@@ -131,6 +131,8 @@ static inline int setup(void **state)
 	w.conf.forward_timeout_ms = TIMEOUT_MS;
 	w.conf.forward_try_ms = TRY_MS;
 	w.conf.transactions_max = 512;
+	w.conf.cache_ttl_max = CACHE_TTL_MAX;
+	w.conf.cache_negative_ttl_max = CACHE_NEGATIVE_TTL_MAX;
 	return 0;
 }
 

@@ -165,7 +165,8 @@ static void remember(struct worker *worker, const char *text, uint16_t qtype)
 	int64_t now = clock_ms();
 	assert_int_equal(dname_from_text(&name, text, strlen(text)), 0);
 	struct cache_key key = {.name = dname_span(&name), .qtype = qtype, .qclass = CLASS_IN};
-	cache_put_failure(worker->cache, &key, EDE_NETWORK_ERROR, now, now + CACHE_FAILURE_MAX_MS);
+	cache_put_failure(worker->cache, &key, RCODE_SERVFAIL, EDE_NETWORK_ERROR, now,
+		now + CACHE_FAILURE_MAX_MS);
 }
 
 static struct daemon *daemon_new(struct table *table, const char *socket_name)

@@ -711,7 +711,7 @@ static void what_the_cache_has_is_sent(void **state)
 	cache_free(from.cache);
 }
 
-static void what_failed_moments_ago_is_servfail(void **state)
+static void what_failed_moments_ago_fails_again(void **state)
 {
 	(void)state;
 	struct authority from = usual();
@@ -721,7 +721,8 @@ static void what_failed_moments_ago_is_servfail(void **state)
 	message_query(&m, "www.example.org", TYPE_A);
 	assert_int_equal(query_parse(&q, message_span(&m)), 0);
 	struct cache_key key = cache_key_query(&q, (struct span){0});
-	cache_put_failure(from.cache, &key, EDE_NO_REACHABLE_AUTHORITY, NOW_MS, NOW_MS + 1000);
+	cache_put_failure(from.cache, &key, RCODE_SERVFAIL, EDE_NO_REACHABLE_AUTHORITY, NOW_MS,
+		NOW_MS + 1000);
 	hop_query(&m, "www.example.org", TYPE_A);
 	from.hop.keepalive_ms = 10000;
 	struct outcome *o = outcome_of(&m, &from, 65535);
@@ -733,6 +734,11 @@ static void what_failed_moments_ago_is_servfail(void **state)
 	outcome_end(o);
 	from.now_ms += 1000;
 	assert_int_equal(asked_of(&from, "www.example.org", TYPE_A)->verdict, VERDICT_FORWARD);
+	cache_put_failure(
+		from.cache, &key, RCODE_REFUSED, EDE_CACHED_ERROR, from.now_ms, from.now_ms + 1000);
+	o = asked_of(&from, "www.example.org", TYPE_A);
+	assert_int_equal(ldns_pkt_get_rcode(o->packet), LDNS_RCODE_REFUSED);
+	outcome_end(o);
 	cache_free(from.cache);
 }
 
@@ -858,7 +864,7 @@ int main(void)
 		cmocka_unit_test(special_names_can_be_switched_off_and_have_servers),
 		cmocka_unit_test(a_probe_of_ours_that_comes_back_is_caught),
 		cmocka_unit_test(what_the_cache_has_is_sent),
-		cmocka_unit_test(what_failed_moments_ago_is_servfail),
+		cmocka_unit_test(what_failed_moments_ago_fails_again),
 		cmocka_unit_test(what_is_ours_does_not_come_from_the_cache),
 		cmocka_unit_test(allocations_are_seen),
 	};

@@ -168,7 +168,8 @@ static void fail_a(struct cache *cache, const char *text, int64_t at, int64_t un
 {
 	struct dname name = name_of(text);
 	struct cache_key key = {.name = dname_span(&name), .qtype = TYPE_A, .qclass = CLASS_IN};
-	cache_put_failure(cache, &key, EDE_NETWORK_ERROR, start + at, start + until);
+	cache_put_failure(
+		cache, &key, RCODE_SERVFAIL, EDE_NETWORK_ERROR, start + at, start + until);
 	assert_true(cache_check(cache));
 }
 
@@ -436,7 +437,7 @@ static void query_with_a_signature_is_a_miss(void **state)
 	struct cache_found found;
 	put_a(*state, "example.com", 300, 0);
 	query_of(&q, &m, &(struct asking){.name = "example.com", .type = TYPE_A});
-	q.has_other = true;
+	q.is_signed = true;
 	struct cache_ask ask = {
 		.key = cache_key_query(&q, (struct span){0}), .query = &q, .limit = 512};
 	assert_int_equal(cache_get(*state, &ask, start, &out, &found), CACHE_MISS);
@@ -518,7 +519,7 @@ static void negative_ttl_is_the_lowest_of_soa_minimum_and_limit(void **state)
 			assert_int_equal(
 				ttl_at(*state, "none.example.com", 4000), rows[i].expected - 4);
 		}
-		assert_int_equal(cache_flush(*state, NULL, false), rows[i].expected > 0);
+		assert_int_equal(cache_clear(*state), rows[i].expected > 0);
 	}
 }
 
@@ -743,7 +744,7 @@ static void answer_that_is_not_kept_ends_the_old_one(void **state)
 		assert_false(put(*state, &m));
 		assert_int_equal(
 			result_of(*state, "example.com", 0), rows[i].ends ? CACHE_MISS : CACHE_HIT);
-		assert_int_equal(cache_flush(*state, NULL, false), rows[i].ends ? 0 : 2);
+		assert_int_equal(cache_clear(*state), rows[i].ends ? 0 : 2);
 	}
 }
 
@@ -1392,7 +1393,7 @@ static void flush_forgets_a_name_or_all_below_or_all(void **state)
 	assert_int_equal(cache_flush(*state, &name, true), 2);
 	assert_int_equal(result_of(*state, "b.a.example.com", 0), CACHE_MISS);
 	assert_int_equal(result_of(*state, "xexample.com", 0), CACHE_HIT);
-	assert_int_equal(cache_flush(*state, NULL, false), 2);
+	assert_int_equal(cache_clear(*state), 2);
 	assert_int_equal(cache_figures(*state).entries, 0);
 	assert_int_equal(cache_figures(*state).octets, 0);
 }
@@ -1701,7 +1702,7 @@ static void room_is_there_after_a_flush(void **state)
 	for (unsigned i = 0; i < 3000; i++) {
 		assert_true(put_number(*state, i, 0));
 	}
-	(void)cache_flush(*state, NULL, false);
+	(void)cache_clear(*state);
 	for (unsigned i = 0; i < COUNT; i++) {
 		assert_true(put_number(*state, 5000 + i, 0));
 	}
@@ -1825,7 +1826,8 @@ static void any_order_of_operations_keeps_it_sound(void **state)
 			assert_true(put_number(*state, number, step));
 			records[number] = 1 + (number * 7 + step) % 12;
 		} else if (what < 0.6) {
-			cache_put_failure(*state, &key, EDE_NONE, start, start + 1000);
+			cache_put_failure(
+				*state, &key, RCODE_SERVFAIL, EDE_NONE, start, start + 1000);
 		} else if (what < 0.605) {
 			(void)cache_flush(*state, &name, false);
 			records[number] = 0;

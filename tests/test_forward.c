@@ -1372,6 +1372,51 @@ static void a_failure_is_remembered_for_a_second(void **state)
 	assert_int_equal(answered_by(2), 1);
 }
 
+/* Whatever the error that all servers had: it comes back as it was. */
+static void each_error_is_remembered_as_it_was(void **state)
+{
+	static const struct {
+		enum act act;
+		unsigned rcode;
+	} rows[] = {{ACT_REFUSED, RCODE_REFUSED}, {ACT_NOTIMP, RCODE_NOTIMP},
+		{ACT_FORMERR, RCODE_FORMERR}, {ACT_SERVFAIL, RCODE_SERVFAIL}};
+	(void)state;
+	start(1);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		w.server[0].udp = rows[i].act;
+		(void)served_ms("www.example");
+		assert_int_equal(rcode_of(last()), rows[i].rcode);
+		unsigned asked = w.server[0].count;
+		assert_int_equal(serve("www.example", TYPE_A, 8), VERDICT_SEND);
+		assert_int_equal(rcode_of(last()), rows[i].rcode);
+		assert_int_equal(last_ede_of(last()), EDE_CACHED_ERROR);
+		assert_int_equal(w.server[0].count, asked);
+		vt_pass(1100);
+	}
+}
+
+/* RFC 2181 §8, and the limits of the cache: who asks first is told no more than who asks next. */
+static void the_first_answer_has_the_ttl_of_the_next(void **state)
+{
+	static const uint32_t rows[][2] = {
+		{60, 60}, {CACHE_TTL_MAX + 1, CACHE_TTL_MAX}, {0x80000000U, 0}};
+	static const char *const names[] = {"a.example", "b.example", "c.example"};
+	(void)state;
+	start(1);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		w.server[0].ttl = rows[i][0];
+		(void)served_ms(names[i]);
+		assert_int_equal(ttl_of(last()), rows[i][1]);
+	}
+	w.server[0].udp = ACT_DENIED;
+	w.server[0].ttl = 3600;
+	(void)served_ms("denied.example");
+	ldns_pkt *p = packet_of((struct span){w.reply[last()].octets, w.reply[last()].len});
+	assert_int_equal(
+		ldns_rr_ttl(ldns_rr_list_rr(ldns_pkt_authority(p), 0)), CACHE_NEGATIVE_TTL_MAX);
+	ldns_pkt_free(p);
+}
+
 static void refusal_and_truncation_are_no_reason_to_keep_the_old_answer_back(void **state)
 {
 	(void)state;
@@ -1381,6 +1426,7 @@ static void refusal_and_truncation_are_no_reason_to_keep_the_old_answer_back(voi
 	w.server[0].udp = ACT_REFUSED;
 	(void)served_ms("www.example");
 	assert_int_equal(last_ede_of(last()), EDE_STALE_ANSWER);
+	vt_pass(CACHE_FAILURE_MAX_MS + 100);
 	w.server[0].udp = ACT_TRUNCATED;
 	scripted_close_tcp(&w.server[0]);
 	(void)served_ms("www.example");
@@ -1801,6 +1847,8 @@ int main(void)
 		with_cache(without_an_old_answer_there_is_nothing_to_give_early),
 		with_cache(after_a_failure_the_old_answer_is_given_for_five_seconds),
 		with_cache(a_failure_is_remembered_for_a_second),
+		with_cache(each_error_is_remembered_as_it_was),
+		with_cache(the_first_answer_has_the_ttl_of_the_next),
 		with_cache(refusal_and_truncation_are_no_reason_to_keep_the_old_answer_back),
 		with_cache(a_hot_answer_is_refreshed_before_it_ends),
 		with_cache(a_refresh_in_flight_is_joined_and_not_repeated),

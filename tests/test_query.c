@@ -23,7 +23,7 @@ static void plain_query_is_read(void **state)
 	assert_int_equal(q.qclass, CLASS_IN);
 	assert_int_equal(q.udp_size, 512);
 	assert_false(q.has_opt);
-	assert_false(q.has_other);
+	assert_false(q.is_signed);
 	struct dname folded = name_of("web.mesh");
 	assert_int_equal(q.qname.len, folded.len);
 	assert_memory_equal(q.qname.octets, folded.octets, folded.len);
@@ -121,7 +121,7 @@ static void opt_gives_size_and_do(void **state)
 		assert_true(q.has_opt);
 		assert_int_equal(q.edns_do, i % 2 != 0);
 		assert_int_equal(q.udp_size, sizes[i].counts_as);
-		assert_false(q.has_other);
+		assert_false(q.is_signed);
 	}
 }
 
@@ -405,7 +405,6 @@ static void record_count_that_lies_is_a_format_error(void **state)
 static void signed_query_is_marked(void **state)
 {
 	(void)state;
-	enum { TYPE_TSIG = 250 };
 	struct message m;
 	message_query(&m, "web.mesh", TYPE_A);
 	message_opt(&m, (struct opt){.size = 1232});
@@ -413,7 +412,21 @@ static void signed_query_is_marked(void **state)
 	struct query q = parsed(&m);
 	assert_int_equal(q.rcode, RCODE_NOERROR);
 	assert_true(q.has_opt);
-	assert_true(q.has_other);
+	assert_true(q.is_signed);
+}
+
+/* Whatever else is in the additional section, options such as cookies end here. */
+static void other_records_are_no_signature(void **state)
+{
+	(void)state;
+	struct message m;
+	message_query(&m, "web.mesh", TYPE_A);
+	message_opt(&m, (struct opt){.size = 1232});
+	message_record(&m, 3, "key", TYPE_A, 0, "\300\0\2\1", 4);
+	message_record(&m, 3, "key", TYPE_TXT, 0, "\1x", 2);
+	assert_false(parsed(&m).is_signed);
+	message_record(&m, 3, ".", TYPE_SIG, 0, "", 0);
+	assert_true(parsed(&m).is_signed);
 }
 
 static void octets_behind_the_query_do_no_harm(void **state)
@@ -451,6 +464,7 @@ int main(void)
 		cmocka_unit_test(unreadable_messages_of_other_opcodes_have_no_opt),
 		cmocka_unit_test(record_count_that_lies_is_a_format_error),
 		cmocka_unit_test(signed_query_is_marked),
+		cmocka_unit_test(other_records_are_no_signature),
 		cmocka_unit_test(octets_behind_the_query_do_no_harm),
 	};
 	return cmocka_run_group_tests_name("query", tests, NULL, NULL);

@@ -5,7 +5,7 @@
 
 #include <errno.h>
 
-enum { TYPE_MX = 15, TYPE_TSIG = 250 };
+enum { TYPE_MX = 15 };
 
 static const uint8_t public_address[] = {192, 0, 2, 1};
 
@@ -558,6 +558,41 @@ static void unknown_types_pass_as_they_are(void **state)
 	assert_memory_equal(s.data + s.len - 5, "\xc0\xff\0\1\2", 5);
 }
 
+static uint32_t ttl_of(const ldns_rr_list *section)
+{
+	return ldns_rr_ttl(ldns_rr_list_rr(section, 0));
+}
+
+/* RFC 2181 §8; OPT's TTL is none (RFC 6891 §6.1.3) */
+static void ttls_are_lowered_to_what_is_allowed(void **state)
+{
+	(void)state;
+	static const uint32_t rows[][2] = {{0, 0}, {59, 59}, {60, 60}, {61, 60}, {86400, 60},
+		{0x7fffffff, 60}, {0x80000000, 0}, {0xffffffff, 0}};
+	struct asker a = asker_for("api.example.com", TYPE_A, &do_opt, 1232);
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct message m;
+		struct relayed r;
+		uint8_t octets[1232];
+		struct writer out = {.data = octets, .size = sizeof(octets)};
+		upstream_begin(&m, "api.example.com", TYPE_A, 0);
+		message_record(&m, 1, NULL, TYPE_A, rows[i][0], public_address, 4);
+		message_record(&m, 2, "example.com", TYPE_NS, 30, "\1n\0", 3);
+		message_record(&m, 3, "n", TYPE_A, rows[i][0], public_address, 4);
+		message_opt(&m, do_opt);
+		assert_int_equal(relayed_read(&r, message_span(&m), &a), 0);
+		assert_int_equal(r.ttl_max, rows[i][0] > 30 ? rows[i][0] : 30);
+		size_t len = relay_response(&r, &a, &out);
+		relay_lower_ttls(octets, len, 60);
+		ldns_pkt *p = packet_of((struct span){octets, len});
+		assert_int_equal(ttl_of(ldns_pkt_answer(p)), rows[i][1]);
+		assert_int_equal(ttl_of(ldns_pkt_authority(p)), 30);
+		assert_int_equal(ttl_of(ldns_pkt_additional(p)), rows[i][1]);
+		assert_true(ldns_pkt_edns_do(p));
+		ldns_pkt_free(p);
+	}
+}
+
 static void remembered_query_composes_errors(void **state)
 {
 	(void)state;
@@ -619,6 +654,7 @@ int main(void)
 		cmocka_unit_test(truncated_response_may_end_anywhere),
 		cmocka_unit_test(octets_behind_the_last_record_are_left_out),
 		cmocka_unit_test(unknown_types_pass_as_they_are),
+		cmocka_unit_test(ttls_are_lowered_to_what_is_allowed),
 		cmocka_unit_test(remembered_query_composes_errors),
 		cmocka_unit_test(options_are_remembered),
 	};

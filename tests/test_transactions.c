@@ -78,7 +78,7 @@ static void query_of(struct query *q, struct message *m, const struct asked *ask
 	}
 	assert_int_equal(query_parse(q, message_span(m)), 0);
 	assert_int_equal(q->rcode, RCODE_NOERROR);
-	assert_int_equal(q->has_other, asked->signed_);
+	assert_int_equal(q->is_signed, asked->signed_);
 }
 
 static struct transaction *find(const struct asked *asked)

@@ -189,7 +189,8 @@ static void flush(void *ctx, const struct worker_inside *inside)
 {
 	struct flushing *f = ctx;
 	if (inside->authority.cache) {
-		f->count += cache_flush(inside->authority.cache, f->name, true);
+		struct cache *cache = inside->authority.cache;
+		f->count += f->name ? cache_flush(cache, f->name, true) : cache_clear(cache);
 	}
 }
 

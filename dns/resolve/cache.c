@@ -301,7 +301,7 @@ static enum cache_result get_late(struct cache *c, const struct pair *pair,
 		return CACHE_HIT;
 	}
 	if (failed) {
-		found->rcode = RCODE_SERVFAIL;
+		found->rcode = entry_rcode(pair->failure);
 		found->ede = entry_ede(pair->failure);
 		c->figures.failed += !ask->stale;
 		return CACHE_FAILED;
@@ -314,7 +314,7 @@ enum cache_result cache_get(struct cache *cache, const struct cache_ask *ask, in
 	struct writer *out, struct cache_found *found)
 {
 	*found = (struct cache_found){.ede = EDE_NONE};
-	if (ask->query->has_other) {
+	if (ask->query->is_signed) {
 		cache->figures.misses++;
 		return CACHE_MISS;
 	}
@@ -429,8 +429,8 @@ bool cache_put(
 	return true;
 }
 
-void cache_put_failure(struct cache *cache, const struct cache_key *key, enum ede ede,
-	int64_t now_ms, int64_t until_ms)
+void cache_put_failure(struct cache *cache, const struct cache_key *key, uint16_t rcode,
+	enum ede ede, int64_t now_ms, int64_t until_ms)
 {
 	int64_t most = now_ms + CACHE_FAILURE_MAX_MS;
 	struct pair pair = find(cache, key, hash_of(cache, key));
@@ -443,6 +443,7 @@ void cache_put_failure(struct cache *cache, const struct cache_key *key, enum ed
 		return;
 	}
 	e->bits |= BIT_FAILURE;
+	e->flags = rcode & FLAG_RCODE;
 	e->ede = (uint16_t)ede;
 	e->stored_ms = now_ms;
 	e->life_ms = (uint32_t)(until_ms - now_ms);
@@ -471,16 +472,45 @@ static bool entry_concerns(const struct entry *e, struct span name, bool below)
 	       (e->cut && is_under(name, own));
 }
 
+static void begin_slab(struct cache *c)
+{
+	size_t room = (c->figures.size - sizeof(*c)) & ~(size_t)(SLAB_ALIGN - 1);
+	uint64_t evictions = c->slab.evictions;
+	slab_init(&c->slab, c + 1, room);
+	c->slab.evictions = evictions;
+}
+
+size_t cache_clear(struct cache *cache)
+{
+	size_t count = cache->slab.entries;
+	begin_slab(cache);
+	return count;
+}
+
 size_t cache_flush(struct cache *cache, const struct dname *name, bool below)
 {
 	size_t count = 0;
 	uint32_t cursor = 0;
 	struct entry *e = slab_walk(&cache->slab, &cursor);
 	for (; e; e = slab_walk(&cache->slab, &cursor)) {
-		if (!name || entry_concerns(e, dname_span(name), below)) {
+		if (entry_concerns(e, dname_span(name), below)) {
 			slab_drop(&cache->slab, e);
 			count++;
 		}
+	}
+	return count;
+}
+
+unsigned cache_look(const struct cache *cache, const struct cache_key *key, int64_t now_ms,
+	struct cache_entry found[2])
+{
+	const struct pair pair = find(cache, key, hash_of(cache, key));
+	unsigned count = 0;
+	if (pair.answer) {
+		entry_describe(&found[count++], pair.answer, now_ms);
+	}
+	if (pair.failure) {
+		entry_describe(&found[count++], pair.failure, now_ms);
 	}
 	return count;
 }
@@ -545,7 +575,7 @@ struct cache *cache_new(const struct cache_settings *settings)
 		c->settings.negative_ttl_max = TTL_LIMIT;
 	}
 	c->figures.size = size;
-	slab_init(&c->slab, c + 1, (size - sizeof(*c)) & ~(size_t)(SLAB_ALIGN - 1));
+	begin_slab(c);
 	return c;
 }
 

@@ -7,7 +7,7 @@
  *
  * How a query goes:
  *
- *	cache_get      CACHE_HIT: send. CACHE_FAILED: SERVFAIL with found.ede. Else forward.
+ *	cache_get      CACHE_HIT: send. CACHE_FAILED: found.rcode with found.ede. Else forward.
  *	               found.prefetch: forward as well, with nobody to wait for it.
  *	cache_put      each response that ends a transaction.
  *	cache_put_failure   each transaction that ends without one; then, and 1.8 s
@@ -63,7 +63,7 @@ struct cache_key {
 /** A query to the cache. Spans and pointers are borrowed during the call. */
 struct cache_ask {
 	struct cache_key key;
-	const struct query *query; /* its id, flags, question, has_opt, edns_do, has_other count */
+	const struct query *query; /* its id, flags, question, has_opt, edns_do, is_signed count */
 	size_t limit;              /* octets of the largest response that may be sent: 512..65535 */
 	struct span options; /* of our own OPT: cookie, keepalive, … as on the wire; or empty */
 	bool stale;          /* an answer may be given after its time */
@@ -89,7 +89,7 @@ struct cache_found {
 struct cache_entry {
 	uint16_t qtype;
 	uint16_t qclass;
-	uint16_t rcode; /* SERVFAIL: a failure */
+	uint16_t rcode;
 	bool edns_do;
 	bool cd;
 	bool failure;
@@ -146,7 +146,7 @@ struct cache_key cache_key_asker(struct dname *name, const struct asker *a, stru
  * covers for it. Nor does it cover for a name that had an answer within its time when the NXDOMAIN
  * came.
  *
- * A query with records of its own (TSIG, SIG(0)) is a miss.
+ * A query that is signed (TSIG, SIG(0)) is a miss.
  *
  * @param      now_ms  now
  * @param      out     room for the response; its `len` grows by a CACHE_HIT's
@@ -183,12 +183,13 @@ bool cache_put(
 /**
  * Remember that no server answered (RFC 9520). An answer that is there stays, for `stale`.
  *
+ * @param rcode     what found.rcode shall say: SERVFAIL, or the error that all had; 1..15
  * @param ede       what found.ede shall say
  * @param until_ms  when to ask again; at most CACHE_FAILURE_MAX_MS from now, and just that where
  *                  an old answer is there to be given meanwhile
  */
-void cache_put_failure(struct cache *cache, const struct cache_key *key, enum ede ede,
-	int64_t now_ms, int64_t until_ms);
+void cache_put_failure(struct cache *cache, const struct cache_key *key, uint16_t rcode,
+	enum ede ede, int64_t now_ms, int64_t until_ms);
 
 /**
  * Believe no longer that the key's name, or one above it in the zone, does not exist: NXDOMAIN that
@@ -199,16 +200,26 @@ void cache_put_failure(struct cache *cache, const struct cache_key *key, enum ed
  */
 bool cache_distrust(struct cache *cache, const struct cache_key *key);
 
+/** Forget all there is. @return how many were forgotten. Cost: that of cache_new. */
+size_t cache_clear(struct cache *cache);
+
 /**
- * Forget.
+ * Forget a name.
  *
- * @param name   whose entries, of all types and classes, and the NXDOMAIN that covers it; NULL: all
- *               there are
+ * @param name   whose entries, of all types and classes, and the NXDOMAIN that covers it
  * @param below  those of names below it, too
  * @return how many were forgotten
  * Cost: a walk over all entries.
  */
 size_t cache_flush(struct cache *cache, const struct dname *name, bool below);
+
+/**
+ * What there is for a key, whatever its age: the answer, and that there was none.
+ *
+ * @return how many of the two: 0..2
+ */
+unsigned cache_look(const struct cache *cache, const struct cache_key *key, int64_t now_ms,
+	struct cache_entry found[2]);
 
 /**
  * The entries of a name.

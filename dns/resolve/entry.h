@@ -54,7 +54,7 @@ static inline int entry_ede(const struct entry *e)
 
 static inline uint16_t entry_rcode(const struct entry *e)
 {
-	return e->bits & BIT_FAILURE ? RCODE_SERVFAIL : e->flags & FLAG_RCODE;
+	return e->flags & FLAG_RCODE;
 }
 
 /** Octets of an entry with this key; `what` is NULL for a failure. */

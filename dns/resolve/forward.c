@@ -44,6 +44,8 @@ struct forward {
 	struct waiters waiters;
 	struct link in_flight; /* all transactions */
 	uint8_t *out;          /* RESPONSE_MAX octets, where responses are composed */
+	uint32_t ttl_max;      /* seconds */
+	uint32_t negative_ttl_max;
 };
 
 /* Replies. */
@@ -94,13 +96,23 @@ static bool is_dead_end(const struct waiter *waiter, const struct relayed *r)
 	return waiter->from.tcp && (r->flags & FLAG_TC);
 }
 
-static void compose(const struct transaction *t, const struct waiter *waiter,
-	const struct relayed *r, struct writer *w)
+/* The first answer says no more than those from the cache will. */
+static uint32_t ttl_limit(const struct forward *f, const struct relayed *r)
+{
+	bool negative = r->rcode == RCODE_NXDOMAIN || r->counts[0] == 0;
+	return negative ? f->negative_ttl_max : f->ttl_max;
+}
+
+static void compose(const struct forward *f, const struct transaction *t,
+	const struct waiter *waiter, const struct relayed *r, struct writer *w)
 {
 	if (t->verbatim) {
 		relay_verbatim(r, &waiter->asker, w);
-	} else {
-		(void)relay_response(r, &waiter->asker, w);
+		return;
+	}
+	(void)relay_response(r, &waiter->asker, w);
+	if (r->ttl_max > ttl_limit(f, r)) {
+		relay_lower_ttls(w->data, w->len, ttl_limit(f, r));
 	}
 }
 
@@ -137,7 +149,7 @@ static void reply_to(struct forward *f, struct transaction *t, struct waiter *wa
 		return;
 	}
 	struct writer w = {.data = f->out, .size = RESPONSE_MAX};
-	compose(t, waiter, end->response, &w);
+	compose(f, t, waiter, end->response, &w);
 	send_reply(f, t, waiter, &w, now);
 }
 
@@ -302,12 +314,26 @@ static void remember_response(
 	(void)cache_put(f->cache, &key, r, now / NS_IN_MS);
 }
 
-static void remember_failure(struct forward *f, struct transaction *t, enum ede ede, int64_t now)
+static void remember_failure(
+	struct forward *f, struct transaction *t, uint16_t rcode, enum ede ede, int64_t now)
 {
 	struct dname name;
 	struct cache_key key = key_of(f, &t->asker, &name);
 	int64_t now_ms = now / NS_IN_MS;
-	cache_put_failure(f->cache, &key, ede, now_ms, now_ms + FAILURE_MS);
+	cache_put_failure(f->cache, &key, rcode, ede, now_ms, now_ms + FAILURE_MS);
+}
+
+/* No answer: RFC 9520 §2.2, §2.4. YXDOMAIN is one (RFC 6672 §2.2). */
+static bool is_failure(const struct relayed *r)
+{
+	return r->rcode != RCODE_NOERROR && r->rcode != RCODE_NXDOMAIN &&
+	       r->rcode != RCODE_YXDOMAIN;
+}
+
+/* As its requestor was told: an extended one is between the server and us. */
+static uint16_t failure_rcode(const struct relayed *r)
+{
+	return r->rcode > FLAG_RCODE ? RCODE_SERVFAIL : r->rcode;
 }
 
 /* What a transaction with other servers than today's brought says nothing about today's; and what
@@ -319,8 +345,10 @@ static void remember(struct forward *f, struct transaction *t, const struct rela
 		!(t->asker.flags & FLAG_RD) || t->server_count == 0) {
 		return;
 	}
-	if (!r || r->rcode == RCODE_SERVFAIL) {
-		remember_failure(f, t, r ? EDE_CACHED_ERROR : ede, now);
+	if (!r) {
+		remember_failure(f, t, RCODE_SERVFAIL, ede, now);
+	} else if (is_failure(r)) {
+		remember_failure(f, t, failure_rcode(r), EDE_CACHED_ERROR, now);
 	} else {
 		remember_response(f, t, r, now);
 	}
@@ -492,7 +520,7 @@ void forward_set_routes(struct forward *forward, struct routes *routes)
 	f->routes_turn++;
 	search_init(&f->search);
 	if (f->cache && before) {
-		(void)cache_flush(f->cache, NULL, true);
+		(void)cache_clear(f->cache);
 	}
 	asking_set_routes(f->asking, routes);
 	routes_unref(before);
@@ -535,6 +563,8 @@ int forward_open(struct forward **forward, struct event_base *base, const struct
 	f->reply = reply;
 	f->ctx = ctx;
 	f->cache = cache;
+	f->ttl_max = conf->cache_ttl_max;
+	f->negative_ttl_max = conf->cache_negative_ttl_max;
 	f->searches = cache && conf->search_shortcut && conf->cache_nxdomain_covers;
 	link_init(&f->in_flight);
 	int error = allocate(f, conf);

@@ -48,7 +48,7 @@ static bool same_question(const struct asker *a, const struct query *q)
 struct transaction *transactions_find(
 	const struct transactions *transactions, const struct query *q)
 {
-	if (q->has_other) {
+	if (q->is_signed) {
 		return NULL;
 	}
 	uint64_t hash = hash_of(transactions, q);
@@ -96,7 +96,7 @@ struct transaction *transactions_take(struct transactions *transactions, const s
 	}
 	asker_init(&t->asker, q, UINT16_MAX, NULL);
 	t->qtype = q->qtype;
-	if (q->has_other) {
+	if (q->is_signed) {
 		if (keep_verbatim(t, q) != 0) {
 			transactions_give(transactions, t);
 			return NULL;

@@ -158,7 +158,7 @@ static enum verdict answer_cached(const struct decision *d, const struct route *
 		return found.prefetch && from->prefetch ? VERDICT_REFRESH : VERDICT_SEND;
 	case CACHE_FAILED:
 		d->answered->source = SOURCE_CACHE;
-		return send_error(d, RCODE_SERVFAIL, found.ede);
+		return send_error(d, (enum rcode)found.rcode, found.ede);
 	case CACHE_STALE:
 	case CACHE_MISS:
 		break;

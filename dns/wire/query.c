@@ -72,7 +72,7 @@ static uint16_t records_read(struct query *q, struct reader *r, const struct cou
 			return RCODE_FORMERR;
 		}
 		if (record.type != TYPE_OPT) {
-			q->has_other = true;
+			q->is_signed |= record.type == TYPE_TSIG || record.type == TYPE_SIG;
 			continue;
 		}
 		uint16_t found = i < before ? RCODE_FORMERR : opt_read(q, &record);
@@ -114,7 +114,7 @@ int query_parse(struct query *q, struct span message)
 	q->rcode = RCODE_NOERROR;
 	q->qtype = 0;
 	q->qclass = 0;
-	q->has_other = false;
+	q->is_signed = false;
 	q->qname.len = 0;
 	opt_none(q);
 

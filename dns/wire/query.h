@@ -45,10 +45,12 @@ enum rrtype {
 	TYPE_SOA = 6,
 	TYPE_PTR = 12,
 	TYPE_TXT = 16,
+	TYPE_SIG = 24, /* SIG(0): RFC 2931 */
 	TYPE_AAAA = 28,
 	TYPE_OPT = 41,
 	TYPE_SVCB = 64,
 	TYPE_HTTPS = 65,
+	TYPE_TSIG = 250, /* RFC 8945 */
 	TYPE_IXFR = 251,
 	TYPE_AXFR = 252,
 	TYPE_ANY = 255
@@ -69,7 +71,7 @@ struct query {
 	uint16_t udp_size; /* largest UDP response the requestor takes: 512..65535 */
 	bool has_opt;
 	bool edns_do;
-	bool has_other;         /* records besides the question and OPT (TSIG, SIG(0), …) */
+	bool is_signed;         /* by TSIG or SIG(0): whatever is changed breaks it */
 	struct edns_query edns; /* what OPT's options say; empty without one, and with BADVERS */
 	struct dname qname;     /* folded; only where `question` is not empty */
 };

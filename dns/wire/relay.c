@@ -129,6 +129,7 @@ static int relayed_records(struct relayed *r, struct reader *cursor)
 				return -EBADMSG;
 			}
 			if (record.type != TYPE_OPT) {
+				r->ttl_max = record.ttl > r->ttl_max ? record.ttl : r->ttl_max;
 				continue;
 			}
 			if (section != 2 || relayed_opt(r, &record, cursor->at)) {
@@ -198,7 +199,7 @@ static bool record_moves(const struct relayed *r, const struct record *record)
 /* Only these types, seen behind OPT, surely hold no compressed name in their RDATA. */
 static bool rdata_has_no_name(uint16_t type)
 {
-	enum { TYPE_SIG = 24, TYPE_RRSIG = 46, TYPE_TSIG = 250 };
+	enum { TYPE_RRSIG = 46 };
 	return type == TYPE_A || type == TYPE_AAAA || type == TYPE_SIG || type == TYPE_RRSIG ||
 	       type == TYPE_TSIG;
 }
@@ -331,4 +332,22 @@ size_t relay_response(const struct relayed *r, const struct asker *a, struct wri
 	writer_octets(&head, a->question, a->question_len);
 	out->len += w.len;
 	return w.len;
+}
+
+void relay_lower_ttls(uint8_t *message, size_t len, uint32_t most)
+{
+	enum { RDLENGTH_AND_TTL_LEN = 6 };
+	struct reader cursor = reader_over((struct span){message, len});
+	struct record record;
+	cursor.at = HEADER_LEN;
+	if (dname_skip(&cursor)) {
+		return;
+	}
+	(void)reader_u32(&cursor); /* type and class */
+	while (reader_left(&cursor) > 0 && record_read(&record, &cursor) == 0) {
+		if (record.type != TYPE_OPT && record.ttl > most) {
+			size_t at = cursor.at - record.rdata.len - RDLENGTH_AND_TTL_LEN;
+			octets_put_u32(message + at, record.ttl > INT32_MAX ? 0 : most);
+		}
+	}
 }

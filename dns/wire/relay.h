@@ -40,6 +40,7 @@ struct relayed {
 	size_t opt_at;         /* offset of OPT; 0 where there is none */
 	size_t opt_len;
 	size_t end;                /* offset behind the last record */
+	uint32_t ttl_max;          /* largest TTL of these records; seconds */
 	struct edns_response edns; /* what OPT's options say; no client subnet but the asker's */
 };
 
@@ -108,3 +109,9 @@ int relayed_read(struct relayed *r, struct span message, const struct asker *a)
  * @return length of the message
  */
 size_t relay_response(const struct relayed *r, const struct asker *a, struct writer *out);
+
+/**
+ * Lower the TTLs of a response that relay_response composed: what is over `most` becomes that, and
+ * what is 2^31 or more 0 (RFC 2181 §8).
+ */
+void relay_lower_ttls(uint8_t *message, size_t len, uint32_t most);

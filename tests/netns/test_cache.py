@@ -506,12 +506,29 @@ def test_cache_survives_servers_that_are_gone(mesh):
     assert addresses_of(query("redis.svc.mesh.local"))
 
 
-def test_query_with_records_of_its_own_is_not_answered_from_the_cache(start, scripted):
-    """TSIG, SIG(0): signed for somebody else; forwarded or refused, never from the cache."""
+def with_record(rdtype, rdata):
+    """The usual query with a client's cookie, and one more record in its additional section."""
+    message = dns.message.make_query(NAME, "A", use_edns=0, options=[dns.edns.GenericOption(10, b"clientck")])
+    message.additional.append(dns.rrset.from_text("sig.", 0, "IN", rdtype, rdata))
+    return message
+
+
+def test_signed_query_is_not_answered_from_the_cache(start, scripted):
+    """SIG(0), RFC 2931: it goes on as it is."""
     start()
     query()
-    message = dns.message.make_query(NAME, "A")
-    message.additional.append(dns.rrset.from_text("sig.", 0, "IN", "TXT", "signed"))
+    message = with_record("SIG", "\\# 1 00")
     response = dns.query.udp(message, "127.0.0.1", 5, 15053)
     assert response.id == message.id
     assert rcode(response) != "NOERROR" or len(scripted.seen(NAME)) == 2
+
+
+def test_other_records_of_a_query_stay_here(start, scripted):
+    """They are no signature: nor does the cookie go upstream for their sake (RFC 7873)."""
+    start()
+    response = dns.query.udp(with_record("TXT", "whatever"), "127.0.0.1", 5, 15053)
+    assert addresses_of(response) == GOOD
+    (sent,) = scripted.seen(NAME)
+    assert not sent.additional and 10 not in [option.otype for option in sent.options]
+    dns.query.udp(with_record("TXT", "whatever"), "127.0.0.1", 5, 15053)
+    assert len(scripted.seen(NAME)) == 1
