@@ -17,8 +17,7 @@
 
 enum {
 	LINE_MAX_LEN = 255, /* one character string of TXT (RFC 1035 §3.3.14) */
-	ENTRIES_MAX = 32,
-	EXPLAIN_LABEL = 7, /* octets of "explain" */
+	EXPLAIN_LABEL = 7,  /* octets of "explain" */
 	SCRATCH = 4096
 };
 
@@ -140,43 +139,44 @@ static bool tell_mesh(const struct subject *s)
 
 static void tell_entry(struct explanation *e, const struct cache_entry *entry)
 {
-	char rcode[16];
-	(void)snprintf(rcode, sizeof(rcode), "%s",
+	long long left = entry->left_ms / 1000;
+	line(e, "cache: %s%s%s, %s %lld s of %u s, asked for %u time%s",
 		entry->failure                   ? "a failure"
 		: entry->rcode == RCODE_NXDOMAIN ? "NXDOMAIN"
-						 : "NOERROR");
-	long long left = entry->left_ms / 1000;
-	line(e, "cache: %s%s%s%s, %s %lld s of %u s, asked for %u time%s", rcode,
+						 : "NOERROR",
 		entry->edns_do ? ", DO" : "", entry->cd ? ", CD" : "",
-		entry->subnet_len > 0 ? ", for a client subnet" : "",
 		entry->left_ms > 0 ? "good for" : "over since", entry->left_ms > 0 ? left : -left,
 		entry->ttl, entry->hits, entry->hits == 1 ? "" : "s");
 }
 
+/* Who asks with DO or CD gets another answer. What was asked with a client subnet is for nobody
+ * who asks without. */
 static void tell_cache(const struct subject *s, const struct route *route)
 {
 	const struct authority *a = &s->inside->authority;
-	struct cache_entry entries[ENTRIES_MAX];
+	struct cache_key key = {.name = dname_span(s->name),
+		.qtype = s->qtype,
+		.qclass = CLASS_IN,
+		.zone_labels = route->labels};
 	bool any = false;
 	if (!a->cache) {
 		line(s->e, "cache: off");
 		return;
 	}
-	size_t count = cache_find(a->cache, s->name, a->now_ms, entries, ENTRIES_MAX);
-	for (size_t i = 0; i < count && i < ENTRIES_MAX; i++) {
-		if (entries[i].qtype == s->qtype) {
-			tell_entry(s->e, &entries[i]);
+	bool known = cache_has(a->cache, &key, a->now_ms);
+	for (unsigned bits = 0; bits < 4; bits++) {
+		struct cache_entry found[2];
+		key.edns_do = bits & 1;
+		key.cd = bits & 2;
+		unsigned count = cache_look(a->cache, &key, a->now_ms, found);
+		for (unsigned i = 0; i < count; i++) {
+			tell_entry(s->e, &found[i]);
 			any = true;
 		}
 	}
-	const struct cache_key key = {.name = dname_span(s->name),
-		.qtype = s->qtype,
-		.qclass = CLASS_IN,
-		.zone_labels = route->labels};
 	if (!any) {
-		line(s->e, cache_has(a->cache, &key, a->now_ms)
-				   ? "cache: denied by an NXDOMAIN for it or a name above it"
-				   : "cache: nothing");
+		line(s->e, known ? "cache: denied by an NXDOMAIN for it or a name above it"
+				 : "cache: nothing");
 	}
 }
 
