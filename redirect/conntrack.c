@@ -5,6 +5,8 @@
  */
 #include "redirect/conntrack.h"
 
+#include "redirect/ruleset.h"
+
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -13,7 +15,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-enum { DNS_PORT = 53, LIST_SIZE = 16384, MESSAGE_SIZE = 1024, ATTRIBUTES_MAX = 32 };
+enum { DNS_PORT = 53, LIST_SIZE = 16384, MESSAGE_SIZE = 4096, ATTRIBUTES_MAX = 32 };
 
 /** One pass: a socket lists, another one deletes. */
 struct pass {
@@ -74,7 +76,8 @@ static bool is_wanted(const struct conntrack_flows *flows, const struct attribut
 	const struct attributes reply = parse(flow->type[CTA_TUPLE_REPLY]);
 	const struct attributes asked = parse(original.type[CTA_TUPLE_PROTO]);
 	const struct attributes answered = parse(reply.type[CTA_TUPLE_PROTO]);
-	const bool redirected = get_u16(answered.type[CTA_PROTO_SRC_PORT]) == flows->port;
+	const uint16_t from = get_u16(answered.type[CTA_PROTO_SRC_PORT]);
+	const bool redirected = from == flows->port || (from != 0 && from == flows->other_port);
 
 	return is_transport(asked.type[CTA_PROTO_NUM]) &&
 	       get_u16(asked.type[CTA_PROTO_DST_PORT]) == DNS_PORT &&
@@ -205,4 +208,125 @@ int conntrack_delete(const struct conntrack_flows *flows, unsigned *count)
 	}
 	*count = pass.count;
 	return err;
+}
+
+/* One flow */
+
+static void put_address(struct nlmsghdr *message, bool source, const struct endpoint *e)
+{
+	if (e->sa.sa_family == AF_INET) {
+		mnl_attr_put(message, source ? CTA_IP_V4_SRC : CTA_IP_V4_DST, sizeof e->in.sin_addr,
+			&e->in.sin_addr);
+	} else {
+		mnl_attr_put(message, source ? CTA_IP_V6_SRC : CTA_IP_V6_DST,
+			sizeof e->in6.sin6_addr, &e->in6.sin6_addr);
+	}
+}
+
+/** Ask for the flow whose answers go from `local` to `peer`. */
+static void put_reply_tuple(struct nlmsghdr *message, const struct endpoint *local,
+	const struct endpoint *peer, int protocol)
+{
+	struct nlattr *tuple = mnl_attr_nest_start(message, CTA_TUPLE_REPLY);
+	struct nlattr *part = mnl_attr_nest_start(message, CTA_TUPLE_IP);
+
+	put_address(message, true, local);
+	put_address(message, false, peer);
+	mnl_attr_nest_end(message, part);
+	part = mnl_attr_nest_start(message, CTA_TUPLE_PROTO);
+	mnl_attr_put_u8(message, CTA_PROTO_NUM, (uint8_t)protocol);
+	mnl_attr_put_u16(message, CTA_PROTO_SRC_PORT, htons(endpoint_port(local)));
+	mnl_attr_put_u16(message, CTA_PROTO_DST_PORT, htons(endpoint_port(peer)));
+	mnl_attr_nest_end(message, part);
+	mnl_attr_nest_end(message, tuple);
+}
+
+/** Where the flow's queries went. @return whether all of it is there */
+static bool read_original(const struct attributes *flow, sa_family_t family, struct endpoint *to)
+{
+	const struct attributes original = parse(flow->type[CTA_TUPLE_ORIG]);
+	const struct attributes ip = parse(original.type[CTA_TUPLE_IP]);
+	const struct attributes ports = parse(original.type[CTA_TUPLE_PROTO]);
+	const uint16_t port = get_u16(ports.type[CTA_PROTO_DST_PORT]);
+	const struct nlattr *address = ip.type[family == AF_INET ? CTA_IP_V4_DST : CTA_IP_V6_DST];
+
+	memset(to, 0, sizeof *to);
+	if (family == AF_INET && address &&
+		mnl_attr_get_payload_len(address) == sizeof to->in.sin_addr) {
+		to->in.sin_family = AF_INET;
+		to->in.sin_port = htons(port);
+		memcpy(&to->in.sin_addr, mnl_attr_get_payload(address), sizeof to->in.sin_addr);
+		to->len = sizeof to->in;
+	} else if (family == AF_INET6 && address &&
+		   mnl_attr_get_payload_len(address) == sizeof to->in6.sin6_addr) {
+		to->in6.sin6_family = AF_INET6;
+		to->in6.sin6_port = htons(port);
+		memcpy(&to->in6.sin6_addr, mnl_attr_get_payload(address), sizeof to->in6.sin6_addr);
+		to->len = sizeof to->in6;
+	}
+	return to->len > 0 && port != 0;
+}
+
+struct lookup {
+	sa_family_t family;
+	struct endpoint *server;
+	bool found;
+};
+
+static int see_original(const struct nlmsghdr *message, void *data)
+{
+	struct lookup *lookup = data;
+	struct attributes flow = {{NULL}};
+
+	(void)mnl_attr_parse(message, sizeof(struct nfgenmsg), keep, &flow);
+	lookup->found = read_original(&flow, lookup->family, lookup->server);
+	return MNL_CB_OK;
+}
+
+/** @return as conntrack_original; -ENOENT: there is no such flow in this zone */
+static int look_up(const struct mnl_socket *nl, const struct endpoint *peer,
+	const struct endpoint *local, int protocol, uint16_t zone, struct endpoint *server)
+{
+	_Alignas(8) char buffer[MESSAGE_SIZE];
+	struct lookup lookup = {.family = peer->sa.sa_family, .server = server};
+	struct nlmsghdr *request =
+		put_header(buffer, IPCTNL_MSG_CT_GET, NLM_F_ACK, (uint8_t)lookup.family);
+	int status = 1;
+	int err;
+
+	request->nlmsg_seq = 1U + zone;
+	put_reply_tuple(request, local, peer, protocol);
+	if (zone != 0) {
+		mnl_attr_put_u16(request, CTA_ZONE, htons(zone));
+	}
+	err = send_message(nl, request);
+	while (err == 0 && status > 0) {
+		const ssize_t len = mnl_socket_recvfrom(nl, buffer, sizeof buffer);
+		status = len < 0 ? -1
+				 : mnl_cb_run(buffer, (size_t)len, 1U + zone,
+					   mnl_socket_get_portid(nl), see_original, &lookup);
+		err = status < 0 ? -errno : 0;
+	}
+	return err ? err : lookup.found ? 0 : -ENOENT;
+}
+
+int conntrack_original(const struct endpoint *peer, const struct endpoint *local, int protocol,
+	struct endpoint *server)
+{
+	struct mnl_socket *nl;
+	int err;
+
+	if (peer->sa.sa_family != local->sa.sa_family) {
+		return -ENOENT;
+	}
+	nl = open_socket();
+	if (!nl) {
+		return -errno;
+	}
+	err = look_up(nl, peer, local, protocol, RULESET_ZONE, server);
+	if (err == -ENOENT) {
+		err = look_up(nl, peer, local, protocol, 0, server);
+	}
+	mnl_socket_close(nl);
+	return err == 0 && endpoint_equal(server, local) ? -ENOENT : err;
 }

@@ -5,12 +5,15 @@
  */
 #pragma once
 
+#include "conf/endpoint.h"
+
 #include <stdint.h>
 
 /** Which flows to port 53, UDP and TCP, in which zone. */
 struct conntrack_flows {
 	uint16_t zone;
-	uint16_t port; /* of ours: a flow that is redirected is answered from it */
+	uint16_t port;       /* of ours: a flow that is redirected is answered from it … */
+	uint16_t other_port; /* … or from this one */
 	enum { CONNTRACK_REDIRECTED, CONNTRACK_OTHERS } which;
 };
 
@@ -23,3 +26,10 @@ struct conntrack_flows {
  */
 int conntrack_delete(const struct conntrack_flows *flows, unsigned *count)
 	__attribute__((warn_unused_result));
+
+/**
+ * Which server a flow went to before it was redirected, as redirect_original. Flows in our zone and
+ * in none are looked at.
+ */
+int conntrack_original(const struct endpoint *peer, const struct endpoint *local, int protocol,
+	struct endpoint *server) __attribute__((warn_unused_result));

@@ -66,6 +66,7 @@ static void forget(const struct rules *rules, bool redirected)
 	const struct conntrack_flows flows = {
 		.zone = rules->zones ? RULESET_ZONE : 0,
 		.port = rules->port,
+		.other_port = rules->other_port,
 		.which = redirected ? CONNTRACK_REDIRECTED : CONNTRACK_OTHERS,
 	};
 	unsigned count = 0;

@@ -4,6 +4,7 @@
  */
 #include "redirect/redirect.h"
 
+#include "redirect/conntrack.h"
 #include "redirect/nftables.h"
 
 #include <errno.h>
@@ -47,6 +48,13 @@ void redirect_withdraw(struct redirect *redirect)
 	if (redirect) {
 		nftables_withdraw(redirect->nftables);
 	}
+}
+
+int redirect_original(const struct redirect *redirect, const struct endpoint *peer,
+	const struct endpoint *local, int protocol, struct endpoint *server)
+{
+	(void)redirect; /* nftables: what connection tracking knows */
+	return conntrack_original(peer, local, protocol, server);
 }
 
 void redirect_close(struct redirect *redirect)

@@ -25,8 +25,10 @@ struct rules {
 	bool zones;       /* conntrack zones keep our flows and the application's apart */
 	bool has_uid;     /* `uid` bypasses us, as in Kuma */
 	uint32_t uid;
-	uint32_t mark; /* of our own queries, which are never intercepted; not 0 */
-	uint16_t port; /* where queries go: 127.0.0.1 and ::1 */
+	uint32_t mark;       /* of our own queries, which are never intercepted; not 0 */
+	uint16_t port;       /* where queries go: 127.0.0.1 and ::1 */
+	uint16_t other_port; /* with capture_all: where those to other servers than these go, so
+				that we know; 0: to `port` as well */
 	unsigned server_count;
 	struct endpoint server[RULES_SERVERS_MAX];
 	struct conf_traffic inbound;  /* where `enabled`, TCP that comes in goes to Envoy */
@@ -77,6 +79,21 @@ const char *redirect_describe(const struct rules *rules, char *text, unsigned si
  * rules go at once. NULL is a no-op.
  */
 void redirect_withdraw(struct redirect *redirect);
+
+/**
+ * Which server a requestor asked, before its query was redirected to us. Any thread; a system call
+ * or a few, some 10 µs.
+ *
+ * @param redirect  NULL: ask about rules that were installed to last
+ * @param peer      the requestor's address and port, as our socket sees them
+ * @param local     ours
+ * @param protocol  IPPROTO_UDP, IPPROTO_TCP
+ * @return 0; -ENOENT: it asked us, or the flow is over; -EPERM: without CAP_NET_ADMIN nobody tells;
+ * -errno
+ */
+int redirect_original(const struct redirect *redirect, const struct endpoint *peer,
+	const struct endpoint *local, int protocol, struct endpoint *server)
+	__attribute__((warn_unused_result));
 
 /**
  * Remove the rules, and flows to our port from conntrack unless another daemon's table remains.

@@ -131,6 +131,12 @@ static bool has_dns(const struct rules *rules)
 	return rules->ipv4 || rules->ipv6;
 }
 
+/** Whether queries to servers that are not listed have a port of their own. */
+static bool tells_apart(const struct rules *rules)
+{
+	return rules->capture_all && rules->other_port != 0;
+}
+
 static void except_mark(struct ruleset *set, enum ruleset_chain chain)
 {
 	struct rule *rule = begin(set, chain, "our own queries");
@@ -189,47 +195,72 @@ static void exclude(struct ruleset *set, enum ruleset_chain chain)
 	}
 }
 
-/** Our port on loopback, on either side. */
-static void zone_port(struct ruleset *set, bool source)
+/** A port of ours on loopback, on either side. */
+static void zone_port(struct ruleset *set, uint16_t port, bool source)
 {
 	struct rule *rule = begin(set, CHAIN_RAW_OUT, source ? "our answers" : "to our port");
 
 	rule->answers = true;
 	add_name(rule, TERM_OUT, "lo");
 	add_number(rule, TERM_TRANSPORT, CONF_TCP | CONF_UDP);
-	add_number(rule, TERM_PORT, set->rules->port)->source = source;
+	add_number(rule, TERM_PORT, port)->source = source;
 	add_number(rule, TERM_ZONE, RULESET_ZONE);
 }
 
-static void zone_errors(struct ruleset *set, sa_family_t family)
+static void zone_errors(struct ruleset *set, uint16_t port, sa_family_t family)
 {
 	struct rule *rule = begin(set, CHAIN_RAW_OUT, "nobody at our port");
 
 	rule->answers = true;
 	add_name(rule, TERM_OUT, "lo");
-	add_number(rule, TERM_UNREACHABLE, set->rules->port)->family = family;
+	add_number(rule, TERM_UNREACHABLE, port)->family = family;
 	add_number(rule, TERM_ZONE, RULESET_ZONE);
 }
 
-/** What an application asks: begins a rule that its caller ends with an action. */
-static struct rule *begin_queries(struct ruleset *set, enum ruleset_chain chain, sa_family_t family)
+/** What comes to one of our ports, and back. */
+static void zone_answers(struct ruleset *set, uint16_t port)
+{
+	zone_port(set, port, true);
+	zone_port(set, port, false);
+	if (set->rules->ipv4) {
+		zone_errors(set, port, AF_INET);
+	}
+	if (set->rules->ipv6) {
+		zone_errors(set, port, AF_INET6);
+	}
+}
+
+/** What an application asks, all servers or those that are listed: begins a rule that its caller
+ * ends with an action. */
+static struct rule *begin_queries(
+	struct ruleset *set, enum ruleset_chain chain, sa_family_t family, bool listed)
 {
 	struct rule *rule = begin(set, chain, "queries");
 
 	add_number(rule, TERM_TRANSPORT, CONF_TCP | CONF_UDP);
 	add_number(rule, TERM_PORT, DNS_PORT);
-	add_family(rule, set->rules->capture_all ? TERM_FAMILY : TERM_SERVERS, family);
+	add_family(rule, listed ? TERM_SERVERS : TERM_FAMILY, family);
 	return rule;
 }
 
 static void zone_queries(struct ruleset *set, sa_family_t family)
 {
-	add_number(begin_queries(set, CHAIN_RAW_OUT, family), TERM_ZONE, RULESET_ZONE);
+	const bool listed = !set->rules->capture_all;
+
+	add_number(begin_queries(set, CHAIN_RAW_OUT, family, listed), TERM_ZONE, RULESET_ZONE);
 }
 
 static void redirect_queries(struct ruleset *set, sa_family_t family)
 {
-	add_number(begin_queries(set, CHAIN_NAT_OUT, family), TERM_REDIRECT, set->rules->port);
+	const struct rules *rules = set->rules;
+	const bool apart = tells_apart(rules);
+
+	add_number(begin_queries(set, CHAIN_NAT_OUT, family, !rules->capture_all || apart),
+		TERM_REDIRECT, rules->port);
+	if (apart) {
+		add_number(begin_queries(set, CHAIN_NAT_OUT, family, false), TERM_REDIRECT,
+			rules->other_port);
+	}
 }
 
 static void for_each_family(
@@ -247,9 +278,10 @@ static void compile_raw_out(struct ruleset *set)
 {
 	except_mark(set, CHAIN_RAW_OUT);
 	set->rule[set->count - 1].answers = true;
-	zone_port(set, true);
-	zone_port(set, false);
-	for_each_family(set, zone_errors);
+	zone_answers(set, set->rules->port);
+	if (tells_apart(set->rules)) {
+		zone_answers(set, set->rules->other_port);
+	}
 	except_uid(set, CHAIN_RAW_OUT);
 	exclude(set, CHAIN_RAW_OUT);
 	if (set->rules->ipv6) {
@@ -486,7 +518,7 @@ static void drop_invalid(struct ruleset *set)
 
 void ruleset_compile(struct ruleset *set, const struct rules *rules, enum ruleset_life life)
 {
-	const bool listed = !rules->capture_all;
+	const bool listed = !rules->capture_all || tells_apart(rules);
 
 	memset(set, 0, sizeof *set);
 	set->rules = rules;

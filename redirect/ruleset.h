@@ -46,6 +46,11 @@
  * cannot be routed from loopback.
  * The UID returns after our answers have their zone: the daemon itself may run under that UID.
  *
+ * Where all of port 53 is captured, and queries to other servers have a port of their own, 15054:
+ *
+ *         meta l4proto { tcp, udp } th dport 53 ip daddr @ns4 redirect to :15053
+ *         meta l4proto { tcp, udp } th dport 53 meta nfproto ipv4 redirect to :15054
+ *
  * Outbound TCP adds to nat_out, around the UID's return and behind everything:
  *
  *         meta skuid 5678 meta l4proto tcp jump outbound

@@ -153,6 +153,38 @@ static void dns_comes_before_other_tcp(void **state)
 	assert_string_equal(chain("raw_out"), "");
 }
 
+/* Which server was asked is seen by the port, and need not be looked up. */
+static void servers_that_are_not_listed_have_a_port_of_their_own(void **state)
+{
+	(void)state;
+	rules.ipv4 = true;
+	rules.has_uid = false;
+	rules.other_port = 15054;
+	assert_string_equal(chain("nat_out"),
+		LINE("meta mark 0x6b64 return") LINE(
+			"meta l4proto { tcp, udp } th dport 53 ip daddr @ns4 redirect to :15053")
+			LINE("meta l4proto { tcp, udp } th dport 53 meta nfproto ipv4 "
+			     "redirect to :15054"));
+	assert_string_equal(chain("raw_out"),
+		LINE("meta mark 0x6b64 return") LINE(
+			"oifname \"lo\" meta l4proto { tcp, udp } th sport 15053 ct zone set 2")
+			LINE("oifname \"lo\" meta l4proto { tcp, udp } th dport 15053 ct zone "
+			     "set 2") LINE("oifname \"lo\" icmp type destination-unreachable "
+					   "@th,240,16 15053 ct zone set 2")
+				LINE("oifname \"lo\" meta l4proto { tcp, udp } th sport 15054 "
+				     "ct zone set 2") LINE("oifname \"lo\" meta l4proto { "
+							   "tcp, udp } th dport 15054 ct "
+							   "zone set 2")
+					LINE("oifname \"lo\" icmp type "
+					     "destination-unreachable @th,240,16 15054 ct "
+					     "zone set 2")
+						LINE("meta l4proto { tcp, udp } th dport 53 "
+						     "meta nfproto ipv4 ct zone set 2"));
+	rules.capture_all = false;
+	assert_null(strstr(chain("nat_out"), "15054"));
+	assert_null(strstr(chain("raw_out"), "15054"));
+}
+
 static void what_is_excluded_has_neither_zone_nor_redirection(void **state)
 {
 	static const char excluded[] =
@@ -245,6 +277,7 @@ int main(void)
 		test(outbound_is_decided_in_kumas_order),
 		test(included_ports_leave_excluded_ones_without_effect),
 		test(dns_comes_before_other_tcp),
+		test(servers_that_are_not_listed_have_a_port_of_their_own),
 		test(what_is_excluded_has_neither_zone_nor_redirection),
 		test(excluded_sources_are_those_of_inbound),
 		test(virtual_networks_come_before_inbound),
