@@ -139,6 +139,7 @@ WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=malloc,--wrap=calloc
 WRAP_forward := -Wl,--wrap=clock_gettime,--wrap=event_add,--wrap=event_free
 WRAP_asking := $(WRAP_forward)
+WRAP_passing := $(WRAP_forward)
 WRAP_upstream := -Wl,--wrap=clock_gettime,--wrap=malloc,--wrap=calloc
 WRAP_worker := -Wl,--wrap=forward_open,--wrap=forward_query,--wrap=forward_set_routes,--wrap=forward_close,--wrap=forward_refresh,--wrap=forward_order,--wrap=forward_report
 WRAP_explain := -Wl,--wrap=forward_order,--wrap=forward_report

@@ -87,6 +87,7 @@ struct conf {
 	/* forward.specialNames: those answered here, bits in the order of enum special_group; all
 	 * but the reverse zones of private networks */
 	uint32_t special_names;
+	bool asked_server;                 /* forward.askedServer: true */
 	bool search_shortcut;              /* forward.searchShortcut: true */
 	bool loop_probe;                   /* forward.loopProbe: true */
 	struct conf_upstreams upstreams;   /* upstreams, --upstream-zone: none */

@@ -121,6 +121,8 @@ const struct key conf_keys[] = {
 		"localhost|invalid|test|onion|alt|home|resolver|reverse|private-reverse",
 		"localhost,invalid,test,onion,alt,home,resolver,reverse", NULL,
 		"answer these names ourselves (repeatable); also private-reverse; empty: none"},
+	{"forward.askedServer", "asked-server", KEY_BOOL, AT(asked_server), 0, 0, "BOOL", "true",
+		NULL, "pass queries to servers that are not in resolv.conf on to these very servers"},
 	{"forward.searchShortcut", "search-shortcut", KEY_BOOL, AT(search_shortcut), 0, 0, "BOOL",
 		"true", NULL, "find out once what a search domain does not have"},
 	{"forward.loopProbe", "loop-probe", KEY_BOOL, AT(loop_probe), 0, 0, "BOOL", "true", NULL,

@@ -46,6 +46,7 @@ struct daemon {
 	struct cookie_secret secret;
 	struct mesh_zones zones;
 	struct rules rules;
+	uint16_t other_port; /* of `rules`; 0: none */
 	struct state state;
 	struct event_base *base;
 	struct event *stop[STOP_SIGNALS];
@@ -55,9 +56,9 @@ struct daemon {
 	unsigned started; /* … and of these, that run */
 	struct admin *admin;
 	struct mesh *mesh;
-	struct redirect *redirect;
-	bool ready; /* said so */
-	int status; /* exit status */
+	struct redirect *_Atomic redirect; /* workers read it, through find_asked */
+	bool ready;                        /* said so */
+	int status;                        /* exit status */
 };
 
 /* Configuration, and what follows from it alone */
@@ -188,6 +189,38 @@ static void share_descriptors(struct conf *conf)
 	}
 }
 
+/* Who was asked */
+
+/** In every worker's thread. */
+static int find_asked(void *ctx, const struct endpoint *peer, const struct endpoint *local,
+	bool tcp, struct endpoint *server)
+{
+	struct daemon *d = ctx;
+	return redirect_original(d->redirect, peer, local, tcp ? IPPROTO_TCP : IPPROTO_UDP, server);
+}
+
+/** Where all of port 53 is ours, queries to servers that we would not ask come to the next port: so
+ * the others need not be looked up. */
+static void listen_elsewhere(struct daemon *d)
+{
+	uint16_t port = d->conf.port < UINT16_MAX ? (uint16_t)(d->conf.port + 1) : 0;
+	if (!d->conf.asked_server || !d->conf.redirect_enabled || !d->conf.capture_all ||
+		port == 0) {
+		return;
+	}
+	for (unsigned i = 0; i < d->open; i++) {
+		int r = worker_listen_elsewhere(d->workers[i], port);
+		if (r != 0 && i == 0) {
+			log_warning("cannot listen on loopback, port %u: %s: queries to servers "
+				    "that are not in %s go to those that are",
+				port, strerror(-r), d->conf.resolv_conf);
+			return;
+		}
+	}
+	d->other_port = port;
+	d->rules.other_port = port;
+}
+
 /* Redirection, once we can answer */
 
 static void end(struct daemon *d, int status)
@@ -261,6 +294,7 @@ static int begin_serving(struct daemon *d)
 			return r;
 		}
 	}
+	listen_elsewhere(d);
 	for (; d->started < d->open; d->started++) {
 		int r = worker_start(d->workers[d->started]);
 		if (r != 0) {
@@ -296,7 +330,8 @@ static bool has_predecessor(const struct conf *conf)
 static void begin_redirecting(struct daemon *d)
 {
 	struct redirect_error error = {.text = ""};
-	int r = redirect_open(&d->redirect, &d->rules, &error);
+	struct redirect *redirect = NULL;
+	int r = redirect_open(&redirect, &d->rules, &error);
 	if (r != 0) {
 		bool hinted = strstr(error.text, "--no-redirect") != NULL;
 		log_error("redirection: %s%s", error.text[0] ? error.text : strerror(-r),
@@ -307,6 +342,7 @@ static void begin_redirecting(struct daemon *d)
 		end(d, STATUS_FAILURE);
 		return;
 	}
+	d->redirect = redirect;
 	(void)redirect_describe(&d->rules, d->state.redirect_text, sizeof(d->state.redirect_text));
 	d->state.redirect = REDIRECT_ACTIVE;
 	log_info("redirecting %s", d->state.redirect_text);
@@ -377,16 +413,18 @@ static void follow_redirect(struct daemon *d)
 {
 	struct redirect_error error = {.text = ""};
 	struct redirect *before = d->redirect;
-	if (!before || d->rules.capture_all ||
-		compile_rules(&d->rules, &d->conf, &d->resolv.servers) != 0) {
+	bool listed = !d->rules.capture_all || d->other_port != 0;
+	if (!before || !listed || compile_rules(&d->rules, &d->conf, &d->resolv.servers) != 0) {
 		return;
 	}
+	d->rules.other_port = d->other_port;
 	note_families(d);
-	if (redirect_open(&d->redirect, &d->rules, &error) != 0) {
+	struct redirect *now = NULL;
+	if (redirect_open(&now, &d->rules, &error) != 0) {
 		log_error("redirection: %s: going on with the rules from before", error.text);
-		d->redirect = before;
 		return;
 	}
+	d->redirect = now;
 	redirect_close(before);
 	(void)redirect_describe(&d->rules, d->state.redirect_text, sizeof(d->state.redirect_text));
 	log_info("redirecting %s", d->state.redirect_text);
@@ -460,6 +498,9 @@ static int open_workers(struct daemon *d)
 			&d->workers[d->open], &d->conf, d->routes, &d->zones, &d->secret);
 		if (r != 0) {
 			return r;
+		}
+		if (d->conf.asked_server && d->conf.mark != 0) {
+			worker_set_original(d->workers[d->open], find_asked, d);
 		}
 	}
 	return 0;

@@ -169,6 +169,8 @@ static void ask(struct span message, unsigned way)
 		.routes = routes,
 		.cache = way & 4 ? cache : NULL,
 		.prefetch = true,
+		.can_pass = way & 8,
+		.elsewhere = way & 4,
 		.special_groups = SPECIAL_ALL,
 		.hop = {.secret = &secret, .peer = {.len = 4}, .keepalive_ms = way & 2 ? 1000 : 0},
 		.rotation = (uint32_t)message.len,
@@ -188,6 +190,13 @@ static void ask(struct span message, unsigned way)
 		belongs(&q, (struct span){octets, out.len});
 	} else if (verdict == VERDICT_FORWARD) {
 		may_go_on(&q);
+	} else if (verdict == VERDICT_PASS) {
+		require(authority.can_pass);
+		require(q.rcode == RCODE_NOTIMP || authority.elsewhere || q.qtype == TYPE_AXFR ||
+			q.qtype == TYPE_IXFR);
+		if (q.rcode != RCODE_NOTIMP) {
+			may_go_on(&q);
+		}
 	} else if (verdict == VERDICT_EXPLAIN) {
 		explain_it(&q, &authority, &answered, limit);
 	}
@@ -198,7 +207,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!table) {
 		set_up();
 	}
-	for (unsigned way = 0; way < 8; way++) {
+	for (unsigned way = 0; way < 16; way++) {
 		ask((struct span){data, size}, way);
 	}
 	return 0;

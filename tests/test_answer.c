@@ -317,6 +317,36 @@ static void longest_mesh_zone_owns_the_soa(void **state)
 	outcome_end(o);
 }
 
+static enum verdict verdict_for(const struct authority *from, const char *name, uint16_t type)
+{
+	struct outcome *o = asked_of(from, name, type);
+	enum verdict verdict = o->verdict;
+	outcome_end(o);
+	return verdict;
+}
+
+/* What is for the very server that was asked, where somebody knows which that is. */
+static void transfers_and_other_opcodes_are_passed_on_where_they_can(void **state)
+{
+	(void)state;
+	static const uint16_t types[] = {TYPE_AXFR, TYPE_IXFR};
+	struct authority from = usual();
+	struct message m;
+	from.can_pass = true;
+	for (size_t i = 0; i < 2; i++) {
+		assert_int_equal(verdict_for(&from, "example.org", types[i]), VERDICT_PASS);
+		assert_int_equal(verdict_for(&from, "mesh.local", types[i]), VERDICT_SEND);
+		assert_int_equal(
+			verdict_for(&from, "redis.svc.mesh.local", types[i]), VERDICT_SEND);
+	}
+	for (unsigned opcode = 1; opcode < 16; opcode++) {
+		message_query(&m, "redis.svc.mesh.local", TYPE_SOA);
+		m.octets[2] = (uint8_t)(opcode << 3);
+		assert_int_equal(outcome_of(&m, &from, 0)->verdict, VERDICT_PASS);
+	}
+	assert_int_equal(verdict_for(&from, "www.example.org", TYPE_A), VERDICT_FORWARD);
+}
+
 static void transfers_are_refused(void **state)
 {
 	(void)state;
@@ -742,6 +772,34 @@ static void what_failed_moments_ago_fails_again(void **state)
 	cache_free(from.cache);
 }
 
+/* A server that is none of ours was asked: only what is ours in any case is answered. */
+static void what_is_for_another_server_is_passed_on(void **state)
+{
+	(void)state;
+	static const char record[] = "\xc0\x0c\0\1\0\1\0\0\0\x64\0\4\xc0\0\2\7";
+	static const char *const ours[] = {"redis.svc.mesh.local", "nothing.mesh", "localhost",
+		"db.example.com", "x.refused.example", "x.denied.example", "x.onion"};
+	struct authority from = usual();
+	struct message m;
+	from.cache = new_cache();
+	message_query(&m, "www.example.org", TYPE_A);
+	put(from.cache, &m, record, sizeof(record) - 1, 0);
+	from.can_pass = true;
+	assert_int_equal(verdict_for(&from, "www.example.org", TYPE_A), VERDICT_SEND);
+	from.elsewhere = true;
+	assert_int_equal(verdict_for(&from, "www.example.org", TYPE_A), VERDICT_PASS);
+	assert_int_equal(verdict_for(&from, "www.example.org", 15), VERDICT_PASS);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
+		assert_int_equal(verdict_for(&from, ours[i], TYPE_A), VERDICT_SEND);
+	}
+	message_query(&m, "version.bind", TYPE_TXT);
+	octets_put_u16(m.octets + m.w.len - 2, CLASS_CH);
+	assert_int_equal(outcome_of(&m, &from, 0)->verdict, VERDICT_PASS);
+	from.can_pass = false;
+	assert_int_equal(verdict_for(&from, "www.example.org", TYPE_A), VERDICT_SEND);
+	cache_free(from.cache);
+}
+
 /* A name of the table, of policy, or a special one is never the cache's. */
 static void what_is_ours_does_not_come_from_the_cache(void **state)
 {
@@ -854,6 +912,8 @@ int main(void)
 		cmocka_unit_test(before_the_first_table_mesh_names_are_not_ready),
 		cmocka_unit_test(longest_mesh_zone_owns_the_soa),
 		cmocka_unit_test(transfers_are_refused),
+		cmocka_unit_test(transfers_and_other_opcodes_are_passed_on_where_they_can),
+		cmocka_unit_test(what_is_for_another_server_is_passed_on),
 		cmocka_unit_test(other_classes_of_mesh_names_are_refused),
 		cmocka_unit_test(names_that_ask_to_explain_are_told_apart),
 		cmocka_unit_test(errors_are_answers),

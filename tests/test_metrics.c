@@ -323,6 +323,7 @@ static void counters_stand_under_their_labels(void **state)
 		{"kuma_dp_dns_response_codes_total{rcode=\"other\"}", STAT_OTHER_RCODE},
 		{"kuma_dp_dns_upstream_request_failure_count", STAT_UPSTREAM_FAILURES},
 		{"kuma_dns_transactions_total", STAT_TRANSACTIONS},
+		{"kuma_dns_passed_total", STAT_PASSED},
 		{"kuma_dns_transactions_joined_total", STAT_TRANSACTIONS_JOINED},
 		{"kuma_dns_transactions_refused_total", STAT_TRANSACTIONS_REFUSED},
 		{"kuma_dns_transactions", STAT_TRANSACTIONS_NOW},

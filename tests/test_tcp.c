@@ -57,7 +57,7 @@ static void reply(struct server *s, unsigned which)
 	uint8_t message[HEADER_LEN + 1] = {0, 0, 0x80};
 	octets_put_u16(message, s->id[which]);
 	message[HEADER_LEN] = ORDER_FORWARD;
-	tcp_send(s->tcp, &s->asked[which], (struct span){message, sizeof(message)});
+	(void)tcp_send(s->tcp, &s->asked[which], (struct span){message, sizeof(message)});
 }
 
 static enum verdict forward(struct server *s, struct span message, const struct requestor *from)
@@ -163,7 +163,7 @@ static void start(struct server *s)
 	int r = -EADDRINUSE;
 	for (unsigned tries = 0; r == -EADDRINUSE && tries < 16; tries++) {
 		s->at = loopback(free_port());
-		r = tcp_listen(s->tcp, &s->at);
+		r = tcp_listen(s->tcp, &s->at, false);
 	}
 	assert_int_equal(r, 0);
 }
@@ -547,7 +547,7 @@ static void large_answers_for_all_at_once_are_not_kept_without_limit(void **stat
 	ask(other, 1, ORDER_FORWARD);
 	RUN_UNTIL(s, s->forwarded == TCP_IN_FLIGHT_MAX + 1);
 	for (unsigned i = 0; i < TCP_IN_FLIGHT_MAX; i++) {
-		tcp_send(s->tcp, &s->asked[i], (struct span){large, sizeof(large)});
+		(void)tcp_send(s->tcp, &s->asked[i], (struct span){large, sizeof(large)});
 	}
 	assert_int_equal(count(s, STAT_DROP_TCP_UNSENT), 1);
 	reply(s, TCP_IN_FLIGHT_MAX); /* who owes nothing is answered all the same */
@@ -798,7 +798,7 @@ static void two_workers_share_a_port(void **state)
 	struct tcp *other;
 	start(s);
 	assert_int_equal(tcp_open(&other, s->base, &s->conf, &s->stats, serve, s), 0);
-	assert_int_equal(tcp_listen(other, &s->at), 0);
+	assert_int_equal(tcp_listen(other, &s->at, false), 0);
 	tcp_close(other);
 }
 
@@ -808,7 +808,7 @@ static void an_address_that_is_not_ours_is_an_error(void **state)
 	start(s);
 	struct endpoint foreign = loopback(0);
 	foreign.in.sin_addr.s_addr = htonl(0xc0000201); /* 192.0.2.1 */
-	assert_int_equal(tcp_listen(s->tcp, &foreign), -EADDRNOTAVAIL);
+	assert_int_equal(tcp_listen(s->tcp, &foreign, false), -EADDRNOTAVAIL);
 }
 
 #define STATEMENT(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

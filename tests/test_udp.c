@@ -157,7 +157,7 @@ static bool has_ipv6(void)
 static void listen_at(struct server *s, const char *address)
 {
 	s->at = endpoint_of(address, 0);
-	assert_int_equal(udp_listen(s->udp, &s->at), 0);
+	assert_int_equal(udp_listen(s->udp, &s->at, false), 0);
 	assert_int_not_equal(endpoint_port(&s->at), 0);
 }
 
@@ -482,7 +482,7 @@ static void two_workers_share_a_port(void **state)
 	listen_at(s, "127.0.0.1");
 	struct endpoint same = s->at;
 	assert_int_equal(udp_open(&other, s->base, &s->stats, serve, s), 0);
-	assert_int_equal(udp_listen(other, &same), 0);
+	assert_int_equal(udp_listen(other, &same, false), 0);
 	udp_close(other);
 }
 
@@ -490,7 +490,7 @@ static void an_address_that_is_not_ours_is_an_error(void **state)
 {
 	struct server *s = *state;
 	struct endpoint foreign = endpoint_of("192.0.2.1", 0);
-	assert_int_equal(udp_listen(s->udp, &foreign), -EADDRNOTAVAIL);
+	assert_int_equal(udp_listen(s->udp, &foreign, false), -EADDRNOTAVAIL);
 }
 
 static void datagrams_that_found_no_room_are_counted(void **state)

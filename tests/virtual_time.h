@@ -14,6 +14,8 @@
 #include <cmocka.h>
 
 #include <event2/event.h>
+#include <stdbool.h>
+#include <string.h>
 #include <time.h>
 
 enum {

@@ -81,6 +81,8 @@ static const struct row rows[] = {
 		STAT_TRANSACTIONS_NOW},
 	{COUNTER("kuma_dns_transactions_total", "upstream questions begun"), "", FROM_STAT,
 		STAT_TRANSACTIONS},
+	{COUNTER("kuma_dns_passed_total", "messages passed on to the very server that was asked"),
+		"", FROM_STAT, STAT_PASSED},
 	{COUNTER("kuma_dns_transactions_joined_total", "requests that joined one in flight"), "",
 		FROM_STAT, STAT_TRANSACTIONS_JOINED},
 	{COUNTER("kuma_dns_transactions_refused_total",

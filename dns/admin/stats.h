@@ -30,6 +30,7 @@ enum counter {
 	STAT_UPSTREAM_MISMATCHED,  /* datagrams with the wrong port, ID or question, dropped */
 	STAT_UPSTREAM_TRUNCATED,   /* answers with TC, asked again over TCP */
 	STAT_SEARCH_PROBES,        /* questions for the label next to a search domain */
+	STAT_PASSED,               /* messages passed on to the server that was asked */
 	STAT_CACHE_PREFETCHES,     /* questions for what the cache is about to lose */
 	/* TCP from requestors */
 	STAT_TCP_CONNECTIONS,     /* accepted */

@@ -28,6 +28,7 @@ struct requestor {
 	uint32_t slot;       /* UDP: which socket; TCP: which connection … */
 	uint32_t generation; /* … and whose turn in that slot */
 	bool tcp;
+	bool elsewhere; /* its query was redirected, and for a server that is none of ours */
 };
 
 /**

@@ -148,6 +148,9 @@ static enum verdict answer_cached(const struct decision *d, const struct route *
 		.limit = d->limit,
 		.options = edns_options_span(&d->answered->options),
 	};
+	if (from->can_pass && from->elsewhere) {
+		return VERDICT_PASS;
+	}
 	if (!from->cache) {
 		return VERDICT_FORWARD;
 	}
@@ -251,10 +254,10 @@ static enum verdict answer_question(const struct decision *d)
 	const struct query *q = d->query;
 	struct table_addresses found;
 
-	/* RFC 5936 §2.2.1, RFC 1995: transfers are for the server that was asked, which we do not
-	 * know. */
+	/* RFC 5936 §2.2.1, RFC 1995: transfers are for the server that was asked. */
 	if (q->qtype == TYPE_AXFR || q->qtype == TYPE_IXFR) {
-		return send_error(d, RCODE_REFUSED, EDE_NONE);
+		return d->authority->can_pass && !d->zone ? VERDICT_PASS
+							  : send_error(d, RCODE_REFUSED, EDE_NONE);
 	}
 	if (q->qtype == TYPE_TXT && (q->qclass == CLASS_CH || q->qclass == CLASS_IN) &&
 		asks_to_explain(&q->qname)) {
@@ -296,6 +299,9 @@ enum verdict answer(struct query *q, struct span message, struct authority *auth
 		.limit = limit ? limit : q->udp_size,
 		.answered = answered,
 	};
+	if (q->rcode == RCODE_NOTIMP && authority->can_pass) {
+		return VERDICT_PASS; /* RFC 2136, RFC 1996: another opcode */
+	}
 	if (hop_options(&answered->options, q, &authority->hop)) {
 		q->rcode = RCODE_FORMERR;
 	}

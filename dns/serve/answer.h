@@ -26,6 +26,8 @@ struct authority {
 	struct cache *cache;     /* NULL: none; remembers what is asked for */
 	bool prefetch;           /* answers of the cache that end soon are to be refreshed */
 	unsigned special_groups; /* enum special_group: what is answered here */
+	bool can_pass;           /* what is not ours may go to the server that was asked … */
+	bool elsewhere;          /* … and that is none of those we would ask */
 	struct hop hop;
 	uint32_t rotation; /* any number, another each time: which address comes first */
 	int64_t now_ms;    /* CLOCK_MONOTONIC */
@@ -35,6 +37,7 @@ enum verdict {
 	VERDICT_SEND,    /* the response stands in `out` */
 	VERDICT_REFRESH, /* likewise; and `q` is to be asked upstream, before its answer ends */
 	VERDICT_FORWARD, /* not ours: `q` is good and has to be asked upstream */
+	VERDICT_PASS,    /* for the very server that was asked, octet for octet */
 	VERDICT_EXPLAIN, /* `q` asks how a name would be answered: see explain.h */
 	VERDICT_DROP     /* no answer is ever owed */
 };

@@ -306,7 +306,7 @@ static void tell_answer(const struct subject *s)
 static void tell_rule(const struct subject *s)
 {
 	if (s->qtype == TYPE_AXFR || s->qtype == TYPE_IXFR) {
-		line(s->e, "rule: no zone is transferred");
+		line(s->e, "rule: a transfer, for the server that is asked, where that is known");
 	} else if (tell_mesh(s)) {
 		tell_foreign(s);
 	}

@@ -40,12 +40,19 @@ struct connection {
 	struct endpoint peer;
 	uint32_t slot;
 	uint32_t generation;
-	unsigned waiting;  /* forwarded queries without an answer yet */
+	unsigned waiting; /* forwarded queries without an answer yet */
+	bool elsewhere;
 	bool ending;       /* reads no more, and closes once its answers are out */
 	bool starved;      /* an answer was lost for want of memory: to be closed */
 	int64_t active_ms; /* last whole query or answer */
 	int64_t frame_ms;  /* when the frame that is not whole yet began; 0: none */
 	int64_t taken_ms;  /* when the peer last took some of what is unsent */
+};
+
+struct listener {
+	struct tcp *tcp;
+	struct evconnlistener *event;
+	bool elsewhere;
 };
 
 struct tcp {
@@ -54,9 +61,10 @@ struct tcp {
 	struct stats *stats;
 	serve_message *serve;
 	void *ctx;
+	tcp_notify *notify; /* NULL: nobody */
 	struct event *tick; /* pending only while there are connections, or listening is paused */
 	unsigned listeners;
-	struct evconnlistener *listener[CONF_LISTEN_MAX];
+	struct listener listener[TCP_LISTENERS_MAX];
 	bool paused; /* listeners are disabled: no descriptors left */
 	unsigned open;
 	size_t unsent;                 /* octets of output, of all connections together */
@@ -69,7 +77,7 @@ struct tcp {
 static void pause_listening(struct tcp *t)
 {
 	for (unsigned i = 0; i < t->listeners; i++) {
-		(void)evconnlistener_disable(t->listener[i]);
+		(void)evconnlistener_disable(t->listener[i].event);
 	}
 	t->paused = true;
 }
@@ -77,7 +85,7 @@ static void pause_listening(struct tcp *t)
 static void resume_listening(struct tcp *t)
 {
 	for (unsigned i = 0; i < t->listeners; i++) {
-		(void)evconnlistener_enable(t->listener[i]);
+		(void)evconnlistener_enable(t->listener[i].event);
 	}
 	t->paused = false;
 }
@@ -100,9 +108,17 @@ static size_t unsent(const struct connection *c)
 	return evbuffer_get_length(bufferevent_get_output(c->bev));
 }
 
+static void tell(const struct connection *c, enum tcp_news news)
+{
+	if (c->tcp->notify) {
+		c->tcp->notify(c->tcp->ctx, c->slot, c->generation, news);
+	}
+}
+
 static void connection_close(struct connection *c)
 {
 	struct tcp *t = c->tcp;
+	tell(c, TCP_CLOSED);
 	t->unsent -= unsent(c);
 	bufferevent_free(c->bev);
 	c->bev = NULL;
@@ -185,8 +201,11 @@ static unsigned serve_query(struct connection *c, struct span message)
 	}
 	size_t at = w->len;
 	w->len += PREFIX_LEN;
-	struct requestor from = {
-		.peer = c->peer, .slot = c->slot, .generation = c->generation, .tcp = true};
+	struct requestor from = {.peer = c->peer,
+		.slot = c->slot,
+		.generation = c->generation,
+		.tcp = true,
+		.elsewhere = c->elsewhere};
 	c->waiting++; /* before the call, which may already bring the answer */
 	enum verdict verdict = t->serve(t->ctx, message, &from, w);
 	if (verdict != VERDICT_FORWARD) {
@@ -279,6 +298,7 @@ static void on_readable(struct bufferevent *bev, void *arg)
 /** All is sent: go on with queries that were left waiting. */
 static void on_written(struct bufferevent *bev, void *arg)
 {
+	tell(arg, TCP_DRAINED);
 	on_readable(bev, arg);
 }
 
@@ -295,14 +315,21 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	}
 }
 
-void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
+/** NULL where it is gone. */
+static struct connection *connection_of(const struct tcp *t, const struct requestor *r)
 {
-	if (to->slot >= tcp->conf->tcp_connections_max || message.len > MESSAGE_MAX) {
-		return;
+	if (r->slot >= t->conf->tcp_connections_max) {
+		return NULL;
 	}
-	struct connection *c = &tcp->connection[to->slot];
-	if (!c->bev || c->generation != to->generation) {
-		return;
+	struct connection *c = &t->connection[r->slot];
+	return c->bev && c->generation == r->generation ? c : NULL;
+}
+
+enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
+{
+	struct connection *c = connection_of(tcp, to);
+	if (!c || message.len > MESSAGE_MAX) {
+		return TCP_GONE;
 	}
 	if (c->waiting > 0) {
 		c->waiting--;
@@ -314,7 +341,7 @@ void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
 		c->starved = true;
 	}
 	if (c->starved) {
-		return;
+		return TCP_GONE;
 	}
 	uint8_t prefix[PREFIX_LEN];
 	octets_put_u16(prefix, (uint16_t)message.len);
@@ -324,6 +351,32 @@ void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
 		evbuffer_add(output, message.data, message.len) != 0) {
 		c->starved = true; /* the tick closes it */
 	}
+	return unsent(c) > tcp->conf->tcp_unsent_max ? TCP_FULL : TCP_READY;
+}
+
+void tcp_end(struct tcp *tcp, const struct requestor *to)
+{
+	struct connection *c = connection_of(tcp, to);
+	if (c) {
+		c->ending = true;
+		c->waiting = 0;
+		settle(c);
+	}
+}
+
+int tcp_local(const struct tcp *tcp, const struct requestor *of, struct endpoint *local)
+{
+	const struct connection *c = connection_of(tcp, of);
+	*local = (struct endpoint){.len = sizeof(local->in6)};
+	if (!c) {
+		return -ENOTCONN;
+	}
+	return getsockname(bufferevent_getfd(c->bev), &local->sa, &local->len) == 0 ? 0 : -errno;
+}
+
+void tcp_set_notify(struct tcp *tcp, tcp_notify *notify)
+{
+	tcp->notify = notify;
 }
 
 /* Limits of time */
@@ -434,7 +487,8 @@ static struct connection *find_slot(struct tcp *t, const struct endpoint *peer)
 }
 
 /** Begin to read. `fd` is transferred, and closed by a failure. @return 0; -ENOMEM */
-static int connection_open(struct connection *c, int fd, const struct endpoint *peer)
+static int connection_open(
+	struct connection *c, int fd, const struct endpoint *peer, bool elsewhere)
 {
 	struct tcp *t = c->tcp;
 	struct bufferevent *bev = bufferevent_socket_new(t->base, fd, BEV_OPT_CLOSE_ON_FREE);
@@ -450,6 +504,7 @@ static int connection_open(struct connection *c, int fd, const struct endpoint *
 	}
 	c->bev = bev;
 	c->peer = *peer;
+	c->elsewhere = elsewhere;
 	c->waiting = 0;
 	c->ending = false;
 	c->starved = false;
@@ -464,7 +519,8 @@ static int connection_open(struct connection *c, int fd, const struct endpoint *
 static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa,
 	int len, void *arg)
 {
-	struct tcp *t = arg;
+	const struct listener *l = arg;
+	struct tcp *t = l->tcp;
 	struct endpoint peer = {.len = (socklen_t)len};
 	int on = 1;
 	(void)listener;
@@ -475,7 +531,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 		return;
 	}
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connection_open(c, fd, &peer) != 0) {
+	if (connection_open(c, fd, &peer, l->elsewhere) != 0) {
 		stats_add(t->stats, STAT_DROP_TCP_LIMIT, 1);
 		return;
 	}
@@ -485,7 +541,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 /** accept failed: without descriptors or memory, wait for the tick or for a connection to close. */
 static void on_accept_error(struct evconnlistener *listener, void *arg)
 {
-	struct tcp *t = arg;
+	struct tcp *t = ((const struct listener *)arg)->tcp;
 	int error = EVUTIL_SOCKET_ERROR();
 	(void)listener;
 	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
@@ -523,31 +579,33 @@ int tcp_open(struct tcp **tcp, struct event_base *base, const struct conf *conf,
 	return 0;
 }
 
-int tcp_listen(struct tcp *tcp, const struct endpoint *at)
+int tcp_listen(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
 {
 	unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE |
 			 LEV_OPT_REUSEABLE_PORT;
 	if (at->sa.sa_family == AF_INET6) {
 		flags |= LEV_OPT_BIND_IPV6ONLY;
 	}
-	if (tcp->listeners == CONF_LISTEN_MAX) {
+	if (tcp->listeners == TCP_LISTENERS_MAX) {
 		return -EMFILE;
 	}
 	errno = 0;
-	struct evconnlistener *listener = evconnlistener_new_bind(
-		tcp->base, on_accept, tcp, flags, BACKLOG, &at->sa, (int)at->len);
-	if (!listener) {
+	struct listener *l = &tcp->listener[tcp->listeners];
+	*l = (struct listener){.tcp = tcp, .elsewhere = elsewhere};
+	l->event = evconnlistener_new_bind(
+		tcp->base, on_accept, l, flags, BACKLOG, &at->sa, (int)at->len);
+	if (!l->event) {
 		return errno != 0 ? -errno : -ENOMEM;
 	}
-	evconnlistener_set_error_cb(listener, on_accept_error);
-	tcp->listener[tcp->listeners++] = listener;
+	evconnlistener_set_error_cb(l->event, on_accept_error);
+	tcp->listeners++;
 	return 0;
 }
 
 static void close_listeners(struct tcp *t)
 {
 	while (t->listeners > 0) {
-		evconnlistener_free(t->listener[--t->listeners]);
+		evconnlistener_free(t->listener[--t->listeners].event);
 	}
 }
 

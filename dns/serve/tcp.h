@@ -7,14 +7,17 @@
  */
 #pragma once
 
+#include "conf/conf.h"
 #include "dns/serve/serve.h"
 
-struct conf;
 struct event_base;
 struct stats;
 struct tcp;
 
-enum { TCP_IN_FLIGHT_MAX = 128 }; /* forwarded queries of one connection that wait for an answer */
+enum {
+	TCP_LISTENERS_MAX = CONF_LISTEN_MAX + 2,
+	TCP_IN_FLIGHT_MAX = 128 /* forwarded queries of one connection that wait for an answer */
+};
 
 /**
  * @param base   the worker's loop
@@ -29,12 +32,37 @@ int tcp_open(struct tcp **tcp, struct event_base *base, const struct conf *conf,
 /**
  * Listen at one more address.
  *
- * @return 0; -EMFILE beyond CONF_LISTEN_MAX listeners; -errno of socket, bind or listen
+ * @param elsewhere  what requestors from there are marked with
+ * @return 0; -EMFILE beyond TCP_LISTENERS_MAX listeners; -errno of socket, bind or listen
  */
-int tcp_listen(struct tcp *tcp, const struct endpoint *at) __attribute__((warn_unused_result));
+int tcp_listen(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
+	__attribute__((warn_unused_result));
+
+/** Whether a peer takes more. */
+enum tcp_peer {
+	TCP_READY,
+	TCP_FULL, /* it has much to read: wait for TCP_DRAINED */
+	TCP_GONE
+};
 
 /** Send a response on the connection that `to` came from; dropped where that is gone. */
-void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message);
+enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span message);
+
+/** Close the connection that `to` came from, once its answers are out. Not inside `serve`. */
+void tcp_end(struct tcp *tcp, const struct requestor *to);
+
+/** The address and port that a connection came to. @return 0; -errno: it is gone */
+int tcp_local(const struct tcp *tcp, const struct requestor *of, struct endpoint *local)
+	__attribute__((warn_unused_result));
+
+/** What becomes of a connection. */
+enum tcp_news { TCP_DRAINED, TCP_CLOSED };
+
+/** Tells it; not to call back into tcp_end. @param slot  as in struct requestor */
+typedef void tcp_notify(void *ctx, uint32_t slot, uint32_t generation, enum tcp_news news);
+
+/** Whom to tell, with the `ctx` of `serve`; before the first connection. */
+void tcp_set_notify(struct tcp *tcp, tcp_notify *notify);
 
 /** Stop listening and reading; connections close as their answers are out. */
 void tcp_finish(struct tcp *tcp);

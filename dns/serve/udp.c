@@ -43,6 +43,7 @@ struct udp_socket {
 	struct event *readable;
 	int fd;
 	uint32_t index;
+	bool elsewhere;
 };
 
 /** Replies to forwarded queries: answers come in together, from many ports, and leave together. */
@@ -63,7 +64,7 @@ struct udp {
 	serve_message *serve;
 	void *ctx;
 	unsigned count;
-	struct udp_socket socket[CONF_LISTEN_MAX];
+	struct udp_socket socket[UDP_SOCKETS_MAX];
 
 	struct mmsghdr in[UDP_BATCH];
 	struct mmsghdr out[UDP_BATCH];
@@ -150,6 +151,7 @@ static const struct requestor *requestor_received(const struct udp_socket *s, un
 	from->peer.len = header->msg_namelen;
 	from->local = address_asked(header);
 	from->slot = s->index;
+	from->elsewhere = s->elsewhere;
 	header->msg_namelen = sizeof(from->peer.in6);
 	header->msg_controllen = sizeof(s->udp->in_control[i]);
 	return from;
@@ -346,9 +348,9 @@ static int open_socket(int *fd, struct endpoint *at)
 	return r;
 }
 
-int udp_listen(struct udp *udp, struct endpoint *at)
+int udp_listen(struct udp *udp, struct endpoint *at, bool elsewhere)
 {
-	if (udp->count == CONF_LISTEN_MAX) {
+	if (udp->count == UDP_SOCKETS_MAX) {
 		return -EMFILE;
 	}
 	struct udp_socket *s = &udp->socket[udp->count];
@@ -358,6 +360,7 @@ int udp_listen(struct udp *udp, struct endpoint *at)
 	}
 	s->udp = udp;
 	s->index = udp->count;
+	s->elsewhere = elsewhere;
 	s->readable = event_new(udp->base, s->fd, EV_READ | EV_PERSIST, udp_readable, s);
 	if (!s->readable || event_add(s->readable, NULL) != 0) {
 		if (s->readable) {

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "conf/conf.h"
 #include "dns/serve/serve.h"
 
 struct event_base;
@@ -12,6 +13,7 @@ struct stats;
 struct udp;
 
 enum {
+	UDP_SOCKETS_MAX = CONF_LISTEN_MAX + 2,
 	UDP_BATCH = 64, /* datagrams of one recvmmsg and one sendmmsg */
 	UDP_SLOT_SIZE =
 		4096 /* octets of the largest query that is read and response that is sent */
@@ -31,10 +33,12 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
  * Bind one more socket and read from it. On a wildcard address, answers leave from the address that
  * was asked (RFC 2181 §4.1).
  *
- * @param[in,out] at  where; with port 0, the port that the kernel chose is filled in
- * @return 0; -EMFILE beyond CONF_LISTEN_MAX sockets; -errno of socket, bind or the loop
+ * @param[in,out] at         where; with port 0, the port that the kernel chose is filled in
+ * @param         elsewhere  what requestors of this socket are marked with
+ * @return 0; -EMFILE beyond UDP_SOCKETS_MAX sockets; -errno of socket, bind or the loop
  */
-int udp_listen(struct udp *udp, struct endpoint *at) __attribute__((warn_unused_result));
+int udp_listen(struct udp *udp, struct endpoint *at, bool elsewhere)
+	__attribute__((warn_unused_result));
 
 /**
  * Send one datagram, through the socket and from the address that `to` asked: not at once, but with

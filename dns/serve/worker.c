@@ -9,6 +9,7 @@
 #include "conf/conf.h"
 #include "conf/log.h"
 #include "dns/resolve/entropy.h"
+#include "dns/resolve/passing.h"
 #include "dns/serve/explain.h"
 #include "dns/serve/listening.h"
 #include "dns/serve/tcp.h"
@@ -45,9 +46,13 @@ struct worker {
 	struct event_base *base;
 	struct udp *udp;
 	struct tcp *tcp;
-	struct forward *forward; /* NULL: stopping, nothing is forwarded any more */
-	struct cache *cache;     /* NULL: none */
-	struct table *table;     /* the worker's own reference */
+	struct forward *forward;   /* NULL: stopping, nothing is forwarded any more */
+	struct cache *cache;       /* NULL: none */
+	worker_original *original; /* NULL: nothing is passed on */
+	void *original_ctx;
+	struct passing_udp *passing_udp;
+	struct passing_tcp *passing_tcp;
+	struct table *table; /* the worker's own reference */
 	int64_t table_since_ms;
 	uint32_t rotation; /* never 0 */
 
@@ -67,7 +72,9 @@ struct worker {
 	pthread_t thread;
 	unsigned listening_count;
 	struct endpoint listening[CONF_LISTEN_MAX];
-	struct stats stats; /* read by the main thread */
+	unsigned udp_count;
+	struct endpoint udp_at[UDP_SOCKETS_MAX]; /* where each UDP socket is bound */
+	struct stats stats;                      /* read by the main thread */
 };
 
 /* The way of a query */
@@ -146,6 +153,8 @@ static void prepare(struct worker *w, const struct requestor *from)
 	a->table = w->table;
 	a->rotation = next_rotation(w);
 	a->now_ms = now_ms();
+	a->elsewhere = from->elsewhere;
+	a->can_pass = false;
 	a->hop.now = (uint32_t)time(NULL);
 	a->hop.keepalive_ms = from->tcp ? w->conf->tcp_idle_ms : 0;
 	set_peer(&a->hop.peer, &from->peer);
@@ -171,6 +180,114 @@ static void inside(struct worker *w, struct worker_inside *inside)
 	inside->table_since_ms = w->table_since_ms;
 }
 
+/* Passing on */
+
+/** Where a datagram of this requestor arrived. */
+static struct endpoint udp_local(const struct worker *w, const struct requestor *from)
+{
+	struct endpoint local = w->udp_at[from->slot];
+	if (from->local.len > 0 && local.sa.sa_family == AF_INET) {
+		local.in.sin_addr = from->local.in.sin_addr;
+	} else if (from->local.len > 0) {
+		local.in6.sin6_addr = from->local.in6.sin6_addr;
+	}
+	return local;
+}
+
+/** Which server a requestor asked; where it has just asked it, that is known without a look-up. */
+static int find_asked(struct worker *w, const struct requestor *from, struct endpoint *server)
+{
+	struct endpoint local;
+	const struct endpoint *known = from->tcp ? passing_tcp_server(w->passing_tcp, from)
+						 : passing_udp_server(w->passing_udp, from);
+	int r = 0;
+	if (known) {
+		*server = *known;
+	} else if (!from->tcp) {
+		local = udp_local(w, from);
+		r = w->original(w->original_ctx, &from->peer, &local, false, server);
+	} else {
+		r = tcp_local(w->tcp, from, &local);
+		r = r ? r : w->original(w->original_ctx, &from->peer, &local, true, server);
+	}
+	return r;
+}
+
+/** Pass a message on to the server that was asked. @return whether there is one to pass it on to */
+static bool pass(
+	struct worker *w, struct span message, const struct query *q, const struct requestor *from)
+{
+	struct endpoint server;
+	if (!w->forward || find_asked(w, from, &server) != 0) {
+		return false;
+	}
+	int r = from->tcp ? passing_tcp_send(w->passing_tcp, message, from, &server)
+			  : passing_udp_send(w->passing_udp, message, from, &server);
+	if (r != 0) {
+		return false;
+	}
+	stats_add(&w->stats, STAT_PASSED, 1);
+	stats_add(&w->stats, stat_of_type(q->qtype) - STAT_LOCAL_A + STAT_UPSTREAM_A, 1);
+	return true;
+}
+
+static void count_passed(struct worker *w, struct span message)
+{
+	if (message.len >= HEADER_LEN) {
+		stats_add(&w->stats, stat_of_rcode(header_rcode(message.data)), 1);
+	}
+}
+
+static void reply_passed_udp(void *ctx, const struct requestor *to, struct span message)
+{
+	struct worker *w = ctx;
+	count_passed(w, message);
+	udp_send(w->udp, to, message);
+}
+
+static enum passing_peer reply_passed_tcp(
+	void *ctx, const struct requestor *to, struct span message)
+{
+	static const enum passing_peer of[] = {
+		[TCP_READY] = PASSING_READY, [TCP_FULL] = PASSING_FULL, [TCP_GONE] = PASSING_GONE};
+	struct worker *w = ctx;
+	count_passed(w, message);
+	return of[tcp_send(w->tcp, to, message)];
+}
+
+static void end_passed(void *ctx, const struct requestor *to)
+{
+	struct worker *w = ctx;
+	tcp_end(w->tcp, to);
+}
+
+static void on_tcp_news(void *ctx, uint32_t slot, uint32_t generation, enum tcp_news news)
+{
+	struct worker *w = ctx;
+	if (news == TCP_DRAINED) {
+		passing_tcp_resume(w->passing_tcp, slot, generation);
+	} else {
+		passing_tcp_gone(w->passing_tcp, slot, generation);
+	}
+}
+
+/* Deciding */
+
+static enum verdict decide(struct worker *w, struct span message, const struct requestor *from,
+	struct query *q, struct writer *out, struct answered *answered)
+{
+	size_t limit = from->tcp ? TCP_RESPONSE_MAX : 0;
+	struct authority *a = &w->authority;
+	prepare(w, from);
+	a->can_pass = w->original != NULL;
+	enum verdict verdict = answer(q, message, a, limit, out, answered);
+	if (verdict == VERDICT_PASS && !pass(w, message, q, from)) {
+		a->can_pass = false; /* as if we had been asked ourselves */
+		verdict = answer(q, message, a, limit, out, answered);
+	}
+	return verdict;
+}
+
 static enum verdict serve(
 	void *ctx, struct span message, const struct requestor *from, struct writer *out)
 {
@@ -178,9 +295,7 @@ static enum verdict serve(
 	struct query q;
 	struct answered answered;
 	size_t begin = out->len;
-	prepare(w, from);
-	enum verdict verdict = answer(
-		&q, message, &w->authority, from->tcp ? TCP_RESPONSE_MAX : 0, out, &answered);
+	enum verdict verdict = decide(w, message, from, &q, out, &answered);
 	if (verdict == VERDICT_EXPLAIN) {
 		struct worker_inside here;
 		inside(w, &here);
@@ -197,6 +312,8 @@ static enum verdict serve(
 			forward_refresh(w->forward, &q);
 		}
 		return VERDICT_SEND;
+	case VERDICT_PASS:
+		return VERDICT_FORWARD;
 	case VERDICT_FORWARD:
 		if (!w->forward) {
 			return VERDICT_DROP;
@@ -216,7 +333,7 @@ static void reply(void *ctx, const struct requestor *to, struct span message)
 {
 	struct worker *w = ctx;
 	if (to->tcp) {
-		tcp_send(w->tcp, to, message);
+		(void)tcp_send(w->tcp, to, message);
 	} else {
 		udp_send(w->udp, to, message);
 	}
@@ -376,18 +493,38 @@ void worker_stop(struct worker *worker)
 /* Opening */
 
 /** Bind UDP and TCP to one address; where any port will do, the same one for both. */
-static int listen_at(struct worker *w, const struct endpoint *configured)
+static int bind_both(struct worker *w, struct endpoint *at, bool elsewhere)
 {
-	struct endpoint at = *configured;
-	int r = udp_listen(w->udp, &at);
+	int r = udp_listen(w->udp, at, elsewhere);
 	if (r != 0) {
 		return r;
 	}
-	r = tcp_listen(w->tcp, &at);
+	w->udp_at[w->udp_count++] = *at;
+	return tcp_listen(w->tcp, at, elsewhere);
+}
+
+static int listen_at(struct worker *w, const struct endpoint *configured)
+{
+	struct endpoint at = *configured;
+	int r = bind_both(w, &at, false);
 	if (r == 0) {
 		w->listening[w->listening_count++] = at;
 	}
 	return r;
+}
+
+int worker_listen_elsewhere(struct worker *worker, uint16_t port)
+{
+	struct endpoint at4 = listening_loopback4(port);
+	struct endpoint at6 = listening_loopback6(port);
+	int r = bind_both(worker, &at4, true);
+	return bind_both(worker, &at6, true) == 0 ? 0 : r;
+}
+
+void worker_set_original(struct worker *worker, worker_original *original, void *ctx)
+{
+	worker->original = original;
+	worker->original_ctx = ctx;
 }
 
 /** Whether an address may be missing: the default one of IPv6, where the kernel has none. */
@@ -489,6 +626,14 @@ static int open_parts(struct worker *w)
 		w->cache = open_cache(w->conf);
 		r = forward_open(&w->forward, w->base, w->conf, w->cache, &w->stats, reply, w);
 	}
+	if (r == 0) {
+		r = passing_udp_open(&w->passing_udp, w->base, w->conf->mark, reply_passed_udp, w);
+	}
+	if (r == 0) {
+		tcp_set_notify(w->tcp, on_tcp_news);
+		r = passing_tcp_open(&w->passing_tcp, w->base, w->conf->mark,
+			w->conf->tcp_connections_max, reply_passed_tcp, end_passed, w);
+	}
 	return r;
 }
 
@@ -544,7 +689,9 @@ void worker_close(struct worker *worker)
 	}
 	forward_close(worker->forward);
 	cache_free(worker->cache);
-	tcp_close(worker->tcp);
+	tcp_close(worker->tcp); /* which tells passing_tcp */
+	passing_tcp_close(worker->passing_tcp);
+	passing_udp_close(worker->passing_udp);
 	udp_close(worker->udp);
 	if (worker->woken) {
 		event_free(worker->woken);

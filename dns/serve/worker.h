@@ -37,6 +37,28 @@ int worker_open(struct worker **worker, const struct conf *conf, struct routes *
  */
 int worker_listen(struct worker *worker) __attribute__((warn_unused_result));
 
+/**
+ * Listen at one more port of loopback, where queries to servers arrive that are none of ours.
+ *
+ * @return 0; -errno: at none of the two addresses, and nothing is logged
+ */
+int worker_listen_elsewhere(struct worker *worker, uint16_t port)
+	__attribute__((warn_unused_result));
+
+/**
+ * Tells which server a requestor asked, before its query was redirected to us; from the worker's
+ * thread.
+ *
+ * @param peer   of the requestor, as our socket has it
+ * @param local  ours
+ * @return 0; -ENOENT: us; -EPERM: it is not to be known; -errno
+ */
+typedef int worker_original(void *ctx, const struct endpoint *peer, const struct endpoint *local,
+	bool tcp, struct endpoint *server);
+
+/** Whom to ask about that; before worker_start. Without, nothing is passed on. */
+void worker_set_original(struct worker *worker, worker_original *original, void *ctx);
+
 /** Start the thread, signals blocked in it. @return 0; -errno */
 int worker_start(struct worker *worker) __attribute__((warn_unused_result));
 

@@ -448,7 +448,8 @@ class Programs:
         parts = [_SMALL_NSD.format(address=address, dir=self.directory)]
         for number, (zone, text) in enumerate(zones.items()):
             (self.directory / f"{number}.zone").write_text(text)
-            parts.append(f"zone:\n    name: {zone}\n    zonefile: {number}.zone\n")
+            parts.append(f"zone:\n    name: {zone}\n    zonefile: {number}.zone\n"
+                         "    provide-xfr: 0.0.0.0/0 NOKEY\n    provide-xfr: ::0/0 NOKEY\n")
         process = self.start("nsd", "-d", "-c", "nsd.conf", config="".join(parts), upstream=True)
         self.await_port(process, address, 53, True)
         return process
