@@ -6,6 +6,7 @@
 #include "dns/mesh/document.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -14,6 +15,50 @@ static void require(bool condition)
 	if (!condition) {
 		abort();
 	}
+}
+
+/* The same document with a space in each record, so that jansson reads all of them. */
+static struct span spaced(struct span text)
+{
+	static const char begin[] = "{\"name";
+	enum { LEN = sizeof(begin) - 1 };
+	uint8_t *copy = malloc(2 * text.len + 1);
+	size_t len = 0;
+	require(copy != NULL);
+	for (size_t at = 0; at < text.len; at++) {
+		copy[len++] = text.data[at];
+		if (text.len - at >= LEN && memcmp(text.data + at, begin, LEN) == 0) {
+			copy[len++] = ' ';
+		}
+	}
+	return (struct span){copy, len};
+}
+
+/* What is plain is read here as jansson reads it. */
+static void jansson_says_the_same(
+	struct span text, const struct table *table, const struct document_report *report)
+{
+	struct table *other;
+	struct document_report of_other;
+	struct table_addresses addresses, same;
+	uint32_t cursor = 0, other_cursor = 0;
+	struct span copy = spaced(text);
+	require(document_read(&other, copy, text.len, 1 << 24, &of_other) == 0);
+	require(table_count(other) == table_count(table) && table_ttl(other) == table_ttl(table));
+	require(of_other.skipped_records == report->skipped_records);
+	require(of_other.skipped_addresses == report->skipped_addresses);
+	require(strcmp(of_other.skipped_text, report->skipped_text) == 0);
+	for (struct span name = table_next(table, &cursor, &addresses); name.len > 0;
+		name = table_next(table, &cursor, &addresses)) {
+		struct span again = table_next(other, &other_cursor, &same);
+		require(again.len == name.len && memcmp(again.data, name.data, name.len) == 0);
+		require(same.a_count == addresses.a_count);
+		require(same.aaaa_count == addresses.aaaa_count);
+		require(memcmp(same.a, addresses.a, 4U * same.a_count) == 0);
+		require(memcmp(same.aaaa, addresses.aaaa, 16U * same.aaaa_count) == 0);
+	}
+	table_unref(other);
+	free((void *)(uintptr_t)copy.data);
 }
 
 static void address_leads_to(
@@ -56,6 +101,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (rc < 0) {
 		return 0;
 	}
+	jansson_says_the_same((struct span){data, size}, table, &report);
 	uint32_t cursor = 0;
 	uint32_t count = 0;
 	struct table_addresses addresses;

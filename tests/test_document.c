@@ -67,6 +67,67 @@ static void kumas_own_document_is_read(void **state)
 	table_unref(table);
 }
 
+/* Nearly all records are read by a short way; what is a little different is read all the same. */
+static void what_is_nearly_plain_is_read_like_what_is_plain(void **state)
+{
+	static const struct {
+		const char *record;
+		const char *name; /* NULL: the record is skipped, or has no address */
+		const char *a;
+	} rows[] = {
+		{"{\"name\":\"a\",\"ips\":[\"1.2.3.4\"]}", "a", "1.2.3.4"},
+		{"{ \"name\":\"a\",\"ips\":[\"1.2.3.4\"]}", "a", "1.2.3.4"},
+		{"{\"name\":\"A\\u0062\",\"ips\":[\"1.2.3.4\"]}", "ab", "1.2.3.4"},
+		{"{\"name\":\"a\",\"ips\":[\"1.2\\u002e3.4\"]}", "a", "1.2.3.4"},
+		{"{\"name\":\"a\",\"ips\":[\"1.2.3.4\"],\"more\":{\"name\":1}}", "a", "1.2.3.4"},
+		{"{\"name\":\"a\",\"ips\":[\"1.2.3.4\" ]}", "a", "1.2.3.4"},
+		{"{\"name\":\"a\",\"ips\":[\"1.2.3.4\", \"::1\"]}", "a", "1.2.3.4"},
+		{"{\"name\":\"a\",\"ips\":[\"x\",\"1.2.3.4\"]}", "a", "1.2.3.4"},
+		{"{\"name\":\"a\",\"ips\":[\"x\"]}", NULL, NULL},
+		{"{\"name\":\"a..b\",\"ips\":[\"1.2.3.4\"]}", NULL, NULL},
+		{"{\"ips\":[\"1.2.3.4\"],\"name\":\"a\"}", "a", "1.2.3.4"},
+		{"{\"name\":\"b\",\"ips\":[\"9.9.9.9\"],\"name\":\"a\",\"ips\":[\"1.2.3.4\"]}", "a",
+			"1.2.3.4"},
+	};
+	char text[512];
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+		snprintf(text, sizeof text, "{\"records\":[%s,{\"name\":\"z\",\"ips\":[\"::9\"]}]}",
+			rows[i].record);
+		struct table *table = accepted(text);
+		if (rows[i].name) {
+			const char *six = strstr(rows[i].record, "::1") ? "::1" : "";
+			assert_has(table, rows[i].name, rows[i].a, six);
+		}
+		assert_has(table, "z", "", "::9");
+		assert_int_equal(table_count(table), rows[i].name ? 2 : 1);
+		assert_int_equal(report.skipped_records, rows[i].name == NULL);
+		table_unref(table);
+	}
+}
+
+/* More addresses than the short way takes, and as many. */
+static void long_lists_of_addresses_are_whole(void **state)
+{
+	static const unsigned counts[] = {1, 63, 64, 65, 1000};
+	static char text[32768];
+	(void)state;
+	for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+		struct dname name = {.len = 3, .octets = {1, 'a'}};
+		struct table_addresses found;
+		int len = snprintf(text, sizeof text, "{\"records\":[{\"name\":\"a\",\"ips\":[");
+		for (unsigned n = 0; n < counts[i]; n++) {
+			len += snprintf(text + len, sizeof text - (size_t)len, "%s\"10.0.%u.%u\"",
+				n ? "," : "", n / 256, n % 256);
+		}
+		snprintf(text + len, sizeof text - (size_t)len, "]}]}");
+		struct table *table = accepted(text);
+		assert_int_equal(table_lookup(table, &name, &found), TABLE_NAME);
+		assert_int_equal(found.a_count, counts[i]);
+		table_unref(table);
+	}
+}
+
 static void a_colon_decides_for_aaaa(void **state)
 {
 	(void)state;
@@ -308,6 +369,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(kumas_own_document_is_read),
+		cmocka_unit_test(what_is_nearly_plain_is_read_like_what_is_plain),
+		cmocka_unit_test(long_lists_of_addresses_are_whole),
 		cmocka_unit_test(a_colon_decides_for_aaaa),
 		cmocka_unit_test(null_is_an_empty_list),
 		cmocka_unit_test(the_ttl_has_a_default_and_a_ceiling),
