@@ -58,6 +58,7 @@ struct conf {
 	bool redirect_enabled;        /* redirect.dns.enabled; --no-redirect; default true for us */
 	uint16_t port;                /* redirect.dns.port, KUMA_DNS_PROXY_PORT: 15053 */
 	bool capture_all;             /* redirect.dns.captureAll: false */
+	bool dns_tcp;                 /* redirect.dns.tcp: true */
 	bool skip_zone_split;         /* redirect.dns.skipConntrackZoneSplit: false */
 	char resolv_conf[PATH_MAX];   /* redirect.dns.resolvConfigPath, --resolv-conf */
 	struct conf_traffic inbound;  /* redirect.inbound: port 15006 */

@@ -46,6 +46,8 @@ const struct key conf_keys[] = {
 		"KUMA_DNS_PROXY_PORT", "port that queries are redirected to"},
 	{"redirect.dns.captureAll", "capture-all", KEY_BOOL, AT(capture_all), 0, 0, "BOOL",
 		"false", NULL, "redirect queries to all servers, not only to those of resolv.conf"},
+	{"redirect.dns.tcp", "redirect-dns-tcp", KEY_BOOL, AT(dns_tcp), 0, 0, "BOOL", "true", NULL,
+		"redirect DNS over TCP"},
 	{"redirect.dns.skipConntrackZoneSplit", "skip-conntrack-zone-split", KEY_BOOL,
 		AT(skip_zone_split), 0, 0, "BOOL", "false", NULL,
 		"redirect without connection tracking zones"},

@@ -192,16 +192,26 @@ static int add_each(
 	}
 }
 
+/* `*`, or `tcp`, `udp` with commas. */
 static int read_transports(const char *text, uint32_t *transports)
 {
-	if (strcmp(text, "tcp") == 0) {
-		*transports = CONF_TCP;
-	} else if (strcmp(text, "udp") == 0) {
-		*transports = CONF_UDP;
-	} else if (*text != '\0' && strcmp(text, "*") != 0) {
-		return -EINVAL;
+	if (*text == '\0' || strcmp(text, "*") == 0) {
+		return 0;
 	}
-	return 0;
+	*transports = 0;
+	for (;;) {
+		const size_t len = strcspn(text, ",");
+
+		if (len != 3 ||
+			(strncmp(text, "tcp", len) != 0 && strncmp(text, "udp", len) != 0)) {
+			return -EINVAL;
+		}
+		*transports |= *text == 't' ? CONF_TCP : CONF_UDP;
+		if (text[len] == '\0') {
+			return 0;
+		}
+		text += len + 1;
+	}
 }
 
 /** @param text  one item; is written to */
@@ -243,7 +253,7 @@ static bool goes_on(const char *text)
 /* Octets of the first item: to the comma behind its users. Without a colon, all are users. */
 static size_t item_len(const char *text)
 {
-	const size_t word = strcspn(text, ":,0123456789");
+	const size_t word = strcspn(text, ":0123456789");
 	const size_t first = strcspn(text, ",");
 	bool colon = false;
 

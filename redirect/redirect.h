@@ -22,6 +22,7 @@ struct rules {
 	bool ipv4;        /* DNS; neither family: leave DNS alone */
 	bool ipv6;        /* false: ipFamilyMode ipv4, or the kernel has no IPv6 */
 	bool capture_all; /* all of port 53 but link-local; else only the servers' addresses */
+	bool udp_only;    /* DNS over TCP is left alone, as Kuma leaves it */
 	bool zones;       /* conntrack zones keep our flows and the application's apart */
 	bool has_uid;     /* `uid` bypasses us, as in Kuma */
 	uint32_t uid;

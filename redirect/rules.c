@@ -119,6 +119,7 @@ int rules_compile(struct rules *rules, const struct conf *conf, const struct end
 		.ipv4 = conf->redirect_enabled,
 		.ipv6 = conf->redirect_enabled && conf->ip_family_mode == CONF_DUALSTACK,
 		.capture_all = conf->capture_all,
+		.udp_only = !conf->dns_tcp,
 		.zones = !conf->skip_zone_split,
 		.mark = conf->mark,
 		.port = conf->port,
@@ -171,7 +172,7 @@ static void describe_dns(const struct rules *rules, FILE *out)
 	} else {
 		describe_servers(rules, out);
 	}
-	fprintf(out, ", UDP and TCP, to port %u", rules->port);
+	fprintf(out, ", %s, to port %u", rules->udp_only ? "UDP" : "UDP and TCP", rules->port);
 }
 
 static void describe_tcp(

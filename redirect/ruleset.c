@@ -137,6 +137,11 @@ static bool tells_apart(const struct rules *rules)
 	return rules->capture_all && rules->other_port != 0;
 }
 
+static uint32_t dns_transports(const struct rules *rules)
+{
+	return rules->udp_only ? CONF_UDP : CONF_TCP | CONF_UDP;
+}
+
 static void except_mark(struct ruleset *set, enum ruleset_chain chain)
 {
 	struct rule *rule = begin(set, chain, "our own queries");
@@ -237,7 +242,7 @@ static struct rule *begin_queries(
 {
 	struct rule *rule = begin(set, chain, "queries");
 
-	add_number(rule, TERM_TRANSPORT, CONF_TCP | CONF_UDP);
+	add_number(rule, TERM_TRANSPORT, dns_transports(set->rules));
 	add_number(rule, TERM_PORT, DNS_PORT);
 	add_family(rule, listed ? TERM_SERVERS : TERM_FAMILY, family);
 	return rule;
@@ -402,11 +407,15 @@ static void jump_outbound(struct ruleset *set, bool of_uid)
 	add(rule, TERM_OUTBOUND);
 }
 
-/** DNS over TCP to servers that are not captured goes direct, as in Kuma. */
-static void except_dns_over_tcp(struct ruleset *set)
+/** DNS over TCP that is not captured goes direct, as in Kuma; what its own user sends never turns
+ * inbound. */
+static void except_dns_over_tcp(struct ruleset *set, bool of_uid)
 {
-	struct rule *rule = begin(set, CHAIN_NAT_OUT, "other DNS");
+	struct rule *rule = begin(set, CHAIN_NAT_OUT, of_uid ? "DNS of Kuma's proxy" : "other DNS");
 
+	if (of_uid) {
+		add_number(rule, TERM_UID, set->rules->uid);
+	}
 	add_number(rule, TERM_TRANSPORT, CONF_TCP);
 	add_number(rule, TERM_PORT, DNS_PORT);
 	add(rule, TERM_RETURN);
@@ -420,6 +429,9 @@ static void compile_nat_out(struct ruleset *set)
 	log_first(set, CHAIN_NAT_OUT, "kuma-dns out: ");
 	except_mark(set, CHAIN_NAT_OUT);
 	exclude(set, CHAIN_NAT_OUT);
+	if (tcp && has_dns(rules)) {
+		except_dns_over_tcp(set, true);
+	}
 	if (tcp) {
 		jump_outbound(set, true);
 	}
@@ -429,7 +441,7 @@ static void compile_nat_out(struct ruleset *set)
 	}
 	for_each_family(set, redirect_queries);
 	if (tcp && has_dns(rules)) {
-		except_dns_over_tcp(set);
+		except_dns_over_tcp(set, false);
 	}
 	if (tcp) {
 		jump_outbound(set, false);
@@ -443,7 +455,7 @@ static void redirect_vnet_queries(struct ruleset *set, const struct conf_vnet *v
 	struct rule *rule = begin(set, CHAIN_NAT_IN, "queries from a virtual network");
 
 	add_name(rule, TERM_IN, vnet->interface);
-	add_number(rule, TERM_TRANSPORT, CONF_TCP | CONF_UDP);
+	add_number(rule, TERM_TRANSPORT, dns_transports(set->rules));
 	add_number(rule, TERM_PORT, DNS_PORT);
 	add_family(rule, TERM_FAMILY, vnet->network.family);
 	add_number(rule, TERM_REDIRECT, set->rules->port);

@@ -53,6 +53,7 @@
  *
  * Outbound TCP adds to nat_out, around the UID's return and behind everything:
  *
+ *         meta skuid 5678 meta l4proto tcp th dport 53 return
  *         meta skuid 5678 meta l4proto tcp jump outbound
  *         meta l4proto tcp th dport 53 return          DNS over TCP that is not ours goes direct
  *         meta l4proto tcp jump outbound

@@ -158,6 +158,7 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_true(conf.redirect_enabled);
 	assert_int_equal(conf.port, 15053);
 	assert_false(conf.capture_all);
+	assert_true(conf.dns_tcp);
 	assert_false(conf.skip_zone_split);
 	assert_string_equal(conf.resolv_conf, "/etc/resolv.conf");
 	assert_int_equal(conf.mark, 0x6b64);
@@ -526,6 +527,8 @@ static void ports_users_and_networks_have_all_of_kumas_forms(void **state)
 	assert_outbound("excludePortsForUIDs: 1000", "UIDs: [\"*:1000\"]\n");
 	assert_outbound("excludePortsForUIDs: ['1000-2000', '*:5', '53:1', 'tcp:*:6-7']",
 		"UIDs: [\"*:1000-2000\", \"*:5\", \"53:1\", \"tcp:*:6-7\"]\n");
+	assert_outbound("excludePortsForUIDs: ['tcp,udp:53:1', 'udp:53:1', 'udp,tcp:53:1']",
+		"UIDs: [\"53:1\", \"udp:53:1\"]\n");
 	assert_outbound("excludePortsForUIDs: '1000, 2000,tcp:*:7,53-80:8, *:9'",
 		"UIDs: [\"*:1000\", \"*:2000\", \"tcp:*:7\", \"53-80:8\", \"*:9\"]\n");
 	assert_outbound("excludePortsForUIDs: 'udp:1-9:0,1000,2000'",
@@ -780,7 +783,7 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"redirect: {dns: {prot: 1}}",
 			"f.yaml:1: redirect.dns.prot: found an unknown key, expected one of "
 			"enabled, "
-			"port, captureAll, skipConntrackZoneSplit, resolvConfigPath"},
+			"port, captureAll, tcp, skipConntrackZoneSplit, resolvConfigPath"},
 		{"redirect.mark: 1",
 			"f.yaml:1: redirect.mark: found an unknown key, expected one of "
 			"kumaDPUser, ipFamilyMode, listen, workers, meshZones, redirect, "
@@ -1081,6 +1084,9 @@ static void switches_have_three_forms(void **state)
 	assert_true(conf.capture_all);
 	assert_int_equal(LOAD("--capture-all", "--capture-all=false"), 0);
 	assert_false(conf.capture_all);
+	assert_int_equal(LOAD("--no-redirect-dns-tcp"), 0);
+	assert_false(conf.dns_tcp);
+	assert_true(conf.redirect_enabled);
 	assert_int_equal(LOAD("--capture-all=true", "--no-capture-all"), 0);
 	assert_false(conf.capture_all);
 	assert_int_equal(LOAD("--no-redirect", "--redirect"), 0);

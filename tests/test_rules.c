@@ -25,6 +25,7 @@ static struct conf configuration(void)
 	conf.redirect_enabled = true;
 	conf.port = 15053;
 	conf.mark = 0x6b64;
+	conf.dns_tcp = true;
 	return conf;
 }
 
@@ -47,6 +48,7 @@ static void configuration_becomes_rules(void **state)
 	assert_true(rules.ipv4);
 	assert_true(rules.ipv6);
 	assert_true(rules.zones);
+	assert_false(rules.udp_only);
 	assert_false(rules.capture_all);
 	assert_int_equal(rules.port, 15053);
 	assert_int_equal(rules.mark, 0x6b64);
@@ -54,11 +56,13 @@ static void configuration_becomes_rules(void **state)
 
 	conf.ip_family_mode = CONF_IPV4;
 	conf.skip_zone_split = true;
+	conf.dns_tcp = false;
 	conf.capture_all = true;
 	assert_int_equal(rules_compile(&rules, &conf, NULL, 0, &error), 0);
 	assert_true(rules.ipv4);
 	assert_false(rules.ipv6);
 	assert_false(rules.zones);
+	assert_true(rules.udp_only);
 	assert_true(rules.capture_all);
 }
 
@@ -215,6 +219,10 @@ static void rules_are_described_in_one_line(void **state)
 	rules.server[rules.server_count++] = server("2001:db8::1");
 	assert_string_equal(redirect_describe(&rules, text, sizeof text),
 		"192.0.2.1:53, [2001:db8::1]:53, UDP and TCP, to port 53");
+	rules.udp_only = true;
+	assert_string_equal(redirect_describe(&rules, text, sizeof text),
+		"192.0.2.1:53, [2001:db8::1]:53, UDP, to port 53");
+	rules.udp_only = false;
 	assert_int_equal(inet_pton(AF_INET6, "fe80::1", &rules.server[1].in6.sin6_addr), 1);
 	assert_string_equal(redirect_describe(&rules, text, sizeof text),
 		"192.0.2.1:53, UDP and TCP, to port 53");

@@ -136,7 +136,8 @@ static void dns_comes_before_other_tcp(void **state)
 	rules.ipv4 = true;
 	rules.ipv6 = true;
 	assert_string_equal(chain("nat_out"),
-		LINE("meta mark 0x6b64 return") LINE(
+		LINE("meta mark 0x6b64 return") LINE("meta skuid 5678 meta l4proto tcp th dport 53 "
+						     "return") LINE(
 			"meta skuid 5678 meta l4proto tcp jump outbound")
 			LINE("meta skuid 5678 return") LINE("ip6 daddr fe80::/64 return") LINE(
 				"meta l4proto { tcp, udp } th dport 53 meta nfproto ipv4 redirect "
@@ -183,6 +184,25 @@ static void servers_that_are_not_listed_have_a_port_of_their_own(void **state)
 	rules.capture_all = false;
 	assert_null(strstr(chain("nat_out"), "15054"));
 	assert_null(strstr(chain("raw_out"), "15054"));
+}
+
+static void dns_over_tcp_can_be_left_alone(void **state)
+{
+	(void)state;
+	rules.ipv4 = true;
+	rules.udp_only = true;
+	assert_int_equal(vnets_add(&rules.vnets, "br0:10.0.0.0/8"), 0);
+	assert_string_equal(chain("nat_out"),
+		LINE("meta mark 0x6b64 return") LINE("meta skuid 5678 return")
+			LINE("meta l4proto udp th dport 53 meta nfproto ipv4 "
+			     "redirect to :15053"));
+	assert_non_null(strstr(chain("raw_out"),
+		LINE("meta l4proto udp th dport 53 meta nfproto ipv4 ct zone set 2")));
+	assert_string_equal(chain("nat_in"), LINE("iifname \"br0\" meta l4proto udp th dport 53 "
+						  "meta nfproto ipv4 redirect to :15053"));
+	rules.outbound.enabled = true;
+	assert_non_null(strstr(chain("nat_out"), LINE("meta l4proto tcp th dport 53 return")
+							 LINE("meta l4proto tcp jump outbound")));
 }
 
 static void what_is_excluded_has_neither_zone_nor_redirection(void **state)
@@ -278,6 +298,7 @@ int main(void)
 		test(included_ports_leave_excluded_ones_without_effect),
 		test(dns_comes_before_other_tcp),
 		test(servers_that_are_not_listed_have_a_port_of_their_own),
+		test(dns_over_tcp_can_be_left_alone),
 		test(what_is_excluded_has_neither_zone_nor_redirection),
 		test(excluded_sources_are_those_of_inbound),
 		test(virtual_networks_come_before_inbound),

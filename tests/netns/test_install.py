@@ -411,6 +411,24 @@ def test_dns_of_listed_servers(scene, family):
     assert zones == {"2"}, scene.flows()
 
 
+@FAMILIES
+def test_dns_over_tcp_can_be_left_alone(scene, family):
+    network = {4: "br+:10.78.0.0/24", 6: "br0:fd78::/64"}[family]
+    scene.install("--capture-all", "--no-redirect-dns-tcp", "--vnet", network)
+    assert scene.ask(PEER[family], 53, "udp") == "D" and scene.ask(PEER[family], 53) == "P"
+    assert scene.ask(PEER[family], 53, "udp", where="virtual") == "D"
+    assert scene.ask(PEER[family], 53, where="virtual") == "O"  # as all TCP
+
+
+@FAMILIES
+@OTHERS
+def test_dns_over_tcp_of_envoy_does_not_turn_inbound(scene, family):
+    scene.install("--capture-all")
+    assert scene.ask(SECOND[family], 53, uid=USER) == "refused"
+    scene.install("--no-redirect-dns")
+    assert scene.ask(SECOND[family], 53, uid=USER) == "I"
+
+
 @OTHERS
 def test_dns_of_kumas_user_goes_direct(scene):
     scene.install("--capture-all")
