@@ -71,6 +71,7 @@ struct conf {
 
 	/* ours */
 	char netns[PATH_MAX];         /* netns: where install and uninstall work; empty: here */
+	bool fail_closed;             /* redirect.failClosed: false */
 	uint32_t mark;                /* redirect.mark: SO_MARK of our own queries; 0x6b64 */
 	struct endpoint_list listen;  /* listen; empty: 127.0.0.1 and ::1 at `port` */
 	unsigned workers;             /* workers: 1..64 */

@@ -39,6 +39,8 @@ const struct key conf_keys[] = {
 	SECTION("redirect"),
 	{"redirect.mark", "mark", KEY_MARK, AT(mark), 1, UINT32_MAX, "MARK", "0x6b64", NULL,
 		"mark on our own queries, which are not redirected"},
+	{"redirect.failClosed", "fail-closed", KEY_BOOL, AT(fail_closed), 0, 0, "BOOL", "false", NULL,
+		"leave the rules when we end, however we end: no query goes direct"},
 	SECTION("redirect.dns"),
 	{"redirect.dns.enabled", "redirect", KEY_BOOL, AT(redirect_enabled), 0, 0, "BOOL", "true",
 		NULL, "redirect port 53 to us"},

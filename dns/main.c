@@ -58,6 +58,7 @@ struct daemon {
 	struct mesh *mesh;
 	struct redirect *_Atomic redirect; /* workers read it, through find_asked */
 	bool ready;                        /* said so */
+	bool told_servers_stay;            /* of installed rules */
 	int status;                        /* exit status */
 };
 
@@ -163,8 +164,14 @@ static int configure(struct daemon *d)
 	if (r == 0) {
 		log_servers(d->routes);
 	}
-	if (r != 0 || !d->conf.redirect_enabled) {
+	if (r != 0) {
 		return r;
+	}
+	if (!d->conf.redirect_enabled) {
+		/* Of rules that were installed: what we need to know when servers change. */
+		d->rules = (struct rules){.port = d->conf.port, .zones = !d->conf.skip_zone_split};
+		(void)rules_set_servers(&d->rules, d->resolv.servers.item, d->resolv.servers.count);
+		return 0;
 	}
 	return compile_rules(&d->rules, &d->conf, &d->resolv.servers);
 }
@@ -407,27 +414,42 @@ static void wait_for_table(struct daemon *d)
 
 /* Servers */
 
-/** Where not everything is captured, it is what applications ask from now on. The new rules are
- * there before the old ones go. */
+/** Installed rules follow too, where we may change them: a sidecar without capabilities may not. */
+static void follow_installed(struct daemon *d, const struct rules *now)
+{
+	struct redirect_error error = {.text = ""};
+	int r = redirect_set_installed_servers(&d->rules, now, &error);
+	if (r == 0) {
+		log_info("installed rules: the servers are those of resolv.conf again");
+	} else if (r == -EPERM && !d->conf.redirect_enabled && !d->told_servers_stay) {
+		d->told_servers_stay = true;
+		log_warning("%s names other servers: rules that somebody installed keep those "
+			    "that they have: %s",
+			d->conf.resolv_conf, error.text);
+	} else if (r != -ENOENT && r != -EPERM) {
+		log_error("installed rules: %s: the servers stay as they are", error.text);
+	}
+}
+
+/** Where not everything is captured, it is what applications ask from now on. */
 static void follow_redirect(struct daemon *d)
 {
 	struct redirect_error error = {.text = ""};
-	struct redirect *before = d->redirect;
-	bool listed = !d->rules.capture_all || d->other_port != 0;
-	if (!before || !listed || compile_rules(&d->rules, &d->conf, &d->resolv.servers) != 0) {
+	struct rules now = d->rules;
+	if (!rules_set_servers(&now, d->resolv.servers.item, d->resolv.servers.count)) {
 		return;
 	}
-	d->rules.other_port = d->other_port;
-	note_families(d);
-	struct redirect *now = NULL;
-	if (redirect_open(&now, &d->rules, &error) != 0) {
-		log_error("redirection: %s: going on with the rules from before", error.text);
+	follow_installed(d, &now);
+	if (d->redirect && redirect_set_servers(d->redirect, &now, &error) != 0) {
+		log_error("redirection: %s: going on with the servers from before", error.text);
 		return;
 	}
-	d->redirect = now;
-	redirect_close(before);
-	(void)redirect_describe(&d->rules, d->state.redirect_text, sizeof(d->state.redirect_text));
-	log_info("redirecting %s", d->state.redirect_text);
+	d->rules = now;
+	if (d->redirect && !now.capture_all) {
+		(void)redirect_describe(
+			&now, d->state.redirect_text, sizeof(d->state.redirect_text));
+		log_info("redirecting %s", d->state.redirect_text);
+	}
 }
 
 /** resolv.conf says something else: new questions go to the new servers. */
@@ -639,6 +661,7 @@ static int prepare_rules(struct rules *rules, const struct conf *conf)
 	if (compile_rules(rules, conf, &resolv.servers) != 0) {
 		return STATUS_USAGE;
 	}
+	rules->fail_closed = false; /* they outlive everybody anyway */
 	return conf->netns[0] && redirect_enter(conf->netns, &error) != 0 ? fail_redirection(&error)
 									  : EXIT_SUCCESS;
 }

@@ -5,6 +5,7 @@
  */
 #include "redirect/conntrack.h"
 
+#include "conf/endpoint.h"
 #include "redirect/ruleset.h"
 
 #include <errno.h>
@@ -70,6 +71,28 @@ static bool is_transport(const struct nlattr *number)
 	return protocol == IPPROTO_UDP || protocol == IPPROTO_TCP;
 }
 
+static bool is_address(const struct nlattr *attr, const void *address, size_t len)
+{
+	return attr && mnl_attr_get_payload_len(attr) == len &&
+	       memcmp(mnl_attr_get_payload(attr), address, len) == 0;
+}
+
+static bool is_to_server(const struct conntrack_flows *flows, const struct attributes *original)
+{
+	const struct attributes ip = parse(original->type[CTA_TUPLE_IP]);
+
+	for (unsigned i = 0; i < flows->server_count; i++) {
+		const struct endpoint *e = &flows->server[i];
+
+		if (e->sa.sa_family == AF_INET
+				? is_address(ip.type[CTA_IP_V4_DST], &e->in.sin_addr, 4)
+				: is_address(ip.type[CTA_IP_V6_DST], &e->in6.sin6_addr, 16)) {
+			return true;
+		}
+	}
+	return !flows->server;
+}
+
 static bool is_wanted(const struct conntrack_flows *flows, const struct attributes *flow)
 {
 	const struct attributes original = parse(flow->type[CTA_TUPLE_ORIG]);
@@ -82,7 +105,8 @@ static bool is_wanted(const struct conntrack_flows *flows, const struct attribut
 	return is_transport(asked.type[CTA_PROTO_NUM]) &&
 	       get_u16(asked.type[CTA_PROTO_DST_PORT]) == DNS_PORT &&
 	       get_u16(flow->type[CTA_ZONE]) == flows->zone &&
-	       redirected == (flows->which == CONNTRACK_REDIRECTED);
+	       redirected == (flows->which == CONNTRACK_REDIRECTED) &&
+	       is_to_server(flows, &original);
 }
 
 /* Writing */

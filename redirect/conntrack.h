@@ -9,12 +9,16 @@
 
 #include <stdint.h>
 
+struct endpoint;
+
 /** Which flows to port 53, UDP and TCP, in which zone. */
 struct conntrack_flows {
 	uint16_t zone;
 	uint16_t port;       /* of ours: a flow that is redirected is answered from it … */
 	uint16_t other_port; /* … or from this one */
 	enum { CONNTRACK_REDIRECTED, CONNTRACK_OTHERS } which;
+	const struct endpoint *server; /* to these alone, borrowed; NULL: to any */
+	unsigned server_count;
 };
 
 /**

@@ -147,9 +147,9 @@ static unsigned count_servers(const struct rules *rules, const struct family *f)
 }
 
 /** A set without servers stays empty: its family is not captured. */
-static void put_servers(struct batch *b, const struct rules *rules, const struct family *f)
+static void fill_servers(
+	struct batch *b, const struct rules *rules, const struct family *f, uint32_t id)
 {
-	const uint32_t id = put_set(b, f->set, 0, f->type, f->len);
 	struct nlattr *elements;
 
 	if (count_servers(rules, f) == 0) {
@@ -165,6 +165,19 @@ static void put_servers(struct batch *b, const struct rules *rules, const struct
 			f->len);
 	}
 	end_elements(b, elements);
+}
+
+static void put_servers(struct batch *b, const struct rules *rules, const struct family *f)
+{
+	fill_servers(b, rules, f, put_set(b, f->set, 0, f->type, f->len));
+}
+
+/** Without elements this deletes all of the set. */
+static void flush_servers(struct batch *b, const struct family *f)
+{
+	batch_begin(b, NFT_SERVERS, NFT_MSG_DELSETELEM, 0);
+	batch_put_string(b, NFTA_SET_ELEM_LIST_SET, f->set);
+	batch_end(b);
 }
 
 /* Terms: what nft writes as one condition or one action */
@@ -487,6 +500,21 @@ int nft_compose_install(struct batch *b, const struct ruleset *set, const char *
 	return batch_finish(b);
 }
 
+int nft_compose_servers(
+	struct batch *b, const struct rules *rules, const bool has_servers[2], const char *table)
+{
+	static const struct family *const families[] = {&IPV4, &IPV6};
+
+	batch_init(b, table);
+	for (unsigned i = 0; i < 2; i++) {
+		if (has_servers[i]) {
+			flush_servers(b, families[i]);
+			fill_servers(b, rules, families[i], 0);
+		}
+	}
+	return batch_finish(b);
+}
+
 int nft_compose_remove(struct batch *b, const char *table)
 {
 	batch_init(b, table);
@@ -525,6 +553,7 @@ static const char *needed_by(enum nft_step step)
 		[NFT_BEGIN] = "nf_tables (CONFIG_NF_TABLES)",
 		[NFT_TABLE] = "nf_tables for inet (CONFIG_NF_TABLES_INET)",
 		[NFT_OWNER] = "tables with an owner (Linux 5.12 or later)",
+		[NFT_SERVERS] = "nf_tables sets (CONFIG_NF_TABLES)",
 		[NFT_SET] = "nf_tables sets (CONFIG_NF_TABLES)",
 		[NFT_CHAIN_FILTER] = "nf_tables for inet (CONFIG_NF_TABLES_INET)",
 		[NFT_CHAIN_NAT] = "nat in nf_tables (CONFIG_NFT_NAT, CONFIG_NF_NAT)",
@@ -554,6 +583,11 @@ int nft_explain(const struct batch *b, unsigned seq, int err, struct redirect_er
 		snprintf(error->text, sizeof error->text, "another process owns the table inet %s",
 			b->table);
 		return -EBUSY;
+	}
+	if (err == -ENOENT && step == NFT_SERVERS) {
+		snprintf(error->text, sizeof error->text, "the table inet %s has no such set",
+			b->table);
+		return -ENOENT;
 	}
 	if (is_missing(err)) {
 		snprintf(error->text, sizeof error->text, "the kernel lacks %s", needed_by(step));

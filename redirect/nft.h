@@ -4,8 +4,11 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 struct batch;
 struct redirect_error;
+struct rules;
 struct ruleset;
 
 /** What a message needs of the kernel, to explain its failure. */
@@ -14,6 +17,7 @@ enum nft_step {
 	NFT_TABLE,
 	NFT_OWNER,
 	NFT_SET,
+	NFT_SERVERS,
 	NFT_CHAIN_FILTER,
 	NFT_CHAIN_NAT,
 	NFT_RULE,
@@ -38,6 +42,14 @@ int nft_compose_install(struct batch *b, const struct ruleset *set, const char *
 int nft_compose_withdraw(struct batch *b, const struct ruleset *set, const char *table)
 	__attribute__((warn_unused_result));
 
+/**
+ * Compose what makes the sets hold the rules' servers, and those alone. Like above.
+ *
+ * @param has_servers  which sets there are: of IPv4, of IPv6
+ */
+int nft_compose_servers(struct batch *b, const struct rules *rules, const bool has_servers[2],
+	const char *table) __attribute__((warn_unused_result));
+
 /** Compose what removes a table, whether it is there or not. Like above. */
 int nft_compose_remove(struct batch *b, const char *table) __attribute__((warn_unused_result));
 
@@ -45,7 +57,8 @@ int nft_compose_remove(struct batch *b, const char *table) __attribute__((warn_u
  * Say what is missing when message `seq` of `b` failed with `err`.
  *
  * @param err  a negative errno of the kernel
- * @return -EPERM, -EBUSY (another process owns the table), -EOPNOTSUPP, or `err`; `error` set
+ * @return -EPERM, -EBUSY (another process owns the table), -ENOENT (no set to fill), -EOPNOTSUPP,
+ * or `err`; `error` set
  */
 int nft_explain(const struct batch *b, unsigned seq, int err, struct redirect_error *error)
 	__attribute__((warn_unused_result));

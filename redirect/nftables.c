@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Redirection by nftables: installs the rules and removes them, that is, sends what nft.c composes.
- * Owns the netlink socket whose life is the life of a daemon's table; the table of `install`
- * belongs to nobody.
+ * Owns the netlink socket whose life is the life of a daemon's table; the tables of `install` and
+ * of a daemon that fails closed belong to nobody.
  */
 #include "redirect/nftables.h"
 
@@ -21,12 +21,13 @@
 #include <string.h>
 
 static const char TABLE_NAME[] = "kuma_dns";
+static const char CLOSED_NAME[] = "kuma_dns_closed"; /* of a daemon that fails closed */
 static const char LASTING_NAME[] = "kuma_dns_installed";
 
 enum { TABLES_MAX = 8, TABLE_NAME_SIZE = 32 };
 
 struct nftables {
-	struct mnl_socket *nl; /* owns the table: when it closes, the kernel removes it */
+	struct mnl_socket *nl; /* may own the table: when it closes, the kernel removes it */
 	char table[TABLE_NAME_SIZE];
 	struct rules rules;
 	struct ruleset set; /* of `rules` */
@@ -44,8 +45,63 @@ static void name_table(struct nftables *n, unsigned number)
 	}
 }
 
+static int out_of_memory(struct redirect_error *error)
+{
+	snprintf(error->text, sizeof error->text, "out of memory");
+	return -ENOMEM;
+}
+
+/** Send a batch on a socket of its own. */
+static int send_once(const struct batch *b, struct redirect_error *error)
+{
+	struct mnl_socket *nl;
+	int err = netlink_open(&nl, error);
+
+	if (err) {
+		return err;
+	}
+	err = netlink_send(nl, b, error);
+	mnl_socket_close(nl);
+	return err;
+}
+
+static int remove_named(struct batch *b, const char *table, struct redirect_error *error)
+{
+	const int err = nft_compose_remove(b, table);
+
+	return err ? nft_explain(b, b->count, err, error) : send_once(b, error);
+}
+
+/** A table of another daemon: flows may be its own. */
+static bool has_successor(void)
+{
+	return netlink_find_table(TABLE_NAME, strlen(TABLE_NAME));
+}
+
+/** In the place of what an earlier one left. */
+static int install_closed(struct nftables *n, struct batch *b, struct redirect_error *error)
+{
+	int err;
+
+	snprintf(n->table, sizeof n->table, "%s", CLOSED_NAME);
+	n->alone = !has_successor();
+	err = nft_compose_install(b, &n->set, n->table);
+	return err ? nft_explain(b, b->count, err, error) : netlink_send(n->nl, b, error);
+}
+
+/** Now that queries go to us, what an earlier one left is in nobody's way. */
+static void remove_closed(struct batch *b)
+{
+	struct redirect_error error;
+
+	if (netlink_find_table(CLOSED_NAME, sizeof CLOSED_NAME) &&
+		remove_named(b, CLOSED_NAME, &error) != 0) {
+		log_warning("the table inet %s remains: %s", CLOSED_NAME, error.text);
+	}
+}
+
 /** Take the first name that no living process owns. */
-static int install(struct nftables *n, struct batch *b, struct redirect_error *error)
+static int install_owned(struct nftables *n, struct batch *b, struct redirect_error *error)
 {
 	int err = -EBUSY;
 
@@ -57,17 +113,23 @@ static int install(struct nftables *n, struct batch *b, struct redirect_error *e
 			err = netlink_send(n->nl, b, error);
 		}
 	}
+	if (err == 0) {
+		remove_closed(b);
+	}
 	return err;
 }
 
 /** Forget flows, as far as the kernel lets us: to be at hand sooner, not a condition. */
-static void forget(const struct rules *rules, bool redirected)
+static void forget_to(
+	const struct rules *rules, bool redirected, const struct endpoint *server, unsigned servers)
 {
 	const struct conntrack_flows flows = {
 		.zone = rules->zones ? RULESET_ZONE : 0,
 		.port = rules->port,
 		.other_port = rules->other_port,
 		.which = redirected ? CONNTRACK_REDIRECTED : CONNTRACK_OTHERS,
+		.server = server,
+		.server_count = servers,
 	};
 	unsigned count = 0;
 	const int err = conntrack_delete(&flows, &count);
@@ -77,6 +139,11 @@ static void forget(const struct rules *rules, bool redirected)
 	} else if (count > 0) {
 		log_debug("conntrack: %u flows to port 53 forgotten", count);
 	}
+}
+
+static void forget(const struct rules *rules, bool redirected)
+{
+	forget_to(rules, redirected, NULL, 0);
 }
 
 int nftables_open(
@@ -92,12 +159,12 @@ int nftables_open(
 		goto fail;
 	}
 	n->rules = *rules;
-	ruleset_compile(&n->set, &n->rules, RULESET_OWNED);
+	ruleset_compile(&n->set, &n->rules, rules->fail_closed ? RULESET_CLOSED : RULESET_OWNED);
 	err = netlink_open(&n->nl, error);
 	if (err) {
 		goto fail;
 	}
-	err = install(n, b, error);
+	err = rules->fail_closed ? install_closed(n, b, error) : install_owned(n, b, error);
 	if (err) {
 		goto fail;
 	}
@@ -135,7 +202,7 @@ void nftables_withdraw(struct nftables *nftables)
 {
 	struct redirect_error error;
 
-	if (!nftables) {
+	if (!nftables || nftables->rules.fail_closed) {
 		return;
 	}
 	struct batch *b = nftables->nl ? malloc(sizeof *b) : NULL;
@@ -146,49 +213,92 @@ void nftables_withdraw(struct nftables *nftables)
 	free(b);
 }
 
-/** A table of another daemon: flows may be its own. */
-static bool has_successor(void)
-{
-	return netlink_find_table(TABLE_NAME, strlen(TABLE_NAME));
-}
-
 void nftables_close(struct nftables *nftables)
 {
 	if (!nftables) {
 		return;
 	}
 	remove_table(nftables);
-	if (!has_successor()) {
+	if (nftables->rules.fail_closed) {
+		log_info("the table inet %s stays: queries fail until the next start; kuma-dns "
+			 "uninstall removes it",
+			nftables->table);
+	} else if (!has_successor()) {
 		forget(&nftables->rules, true);
 	}
 	free(nftables);
+}
+
+/* Servers that change */
+
+/** @param[out] only  what `one` has and `other` has not. @return their count */
+static unsigned difference(
+	const struct rules *one, const struct rules *other, struct endpoint only[RULES_SERVERS_MAX])
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < one->server_count; i++) {
+		bool found = false;
+		for (unsigned j = 0; j < other->server_count; j++) {
+			found = found || endpoint_equal(&one->server[i], &other->server[j]);
+		}
+		if (!found) {
+			only[count++] = one->server[i];
+		}
+	}
+	return count;
+}
+
+/** With zones a flow that is redirected is another one than the same that is not. */
+static void forget_changed(const struct rules *before, const struct rules *now)
+{
+	struct endpoint only[RULES_SERVERS_MAX];
+	unsigned count;
+
+	if (now->zones) {
+		return;
+	}
+	count = difference(now, before, only);
+	if (count > 0) {
+		forget_to(now, false, only, count);
+	}
+	count = difference(before, now, only);
+	if (count > 0) {
+		forget_to(now, true, only, count);
+	}
+}
+
+int nftables_set_servers(
+	struct nftables *nftables, const struct rules *rules, struct redirect_error *error)
+{
+	const bool *has_servers = nftables->set.has_servers;
+	struct batch *b = malloc(sizeof *b);
+	int err;
+
+	if (!b) {
+		return out_of_memory(error);
+	}
+	if (!has_servers[0] && !has_servers[1]) {
+		free(b);
+		return 0;
+	}
+	err = nft_compose_servers(b, rules, has_servers, nftables->table);
+	err = err ? nft_explain(b, b->count, err, error) : netlink_send(nftables->nl, b, error);
+	free(b);
+	if (err == 0) {
+		forget_changed(&nftables->rules, rules);
+		memcpy(nftables->rules.server, rules->server, sizeof rules->server);
+		nftables->rules.server_count = rules->server_count;
+	}
+	return err;
 }
 
 /* Rules that last */
 
 bool nftables_is_installed(void)
 {
-	return netlink_find_table(LASTING_NAME, sizeof LASTING_NAME);
-}
-
-/** Send a batch on a socket of its own. */
-static int send_once(const struct batch *b, struct redirect_error *error)
-{
-	struct mnl_socket *nl;
-	int err = netlink_open(&nl, error);
-
-	if (err) {
-		return err;
-	}
-	err = netlink_send(nl, b, error);
-	mnl_socket_close(nl);
-	return err;
-}
-
-static int out_of_memory(struct redirect_error *error)
-{
-	snprintf(error->text, sizeof error->text, "out of memory");
-	return -ENOMEM;
+	return netlink_find_table(LASTING_NAME, sizeof LASTING_NAME) ||
+	       netlink_find_table(CLOSED_NAME, sizeof CLOSED_NAME);
 }
 
 int nftables_install(const struct rules *rules, struct redirect_error *error)
@@ -212,6 +322,33 @@ int nftables_install(const struct rules *rules, struct redirect_error *error)
 	return err;
 }
 
+/** Whether it has sets, and of which family, depends on how it was installed: one by one. */
+int nftables_set_installed_servers(
+	const struct rules *before, const struct rules *now, struct redirect_error *error)
+{
+	static const bool families[2][2] = {{true, false}, {false, true}};
+	struct batch *b = malloc(sizeof *b);
+	bool any = false;
+	int err = 0;
+
+	if (!b) {
+		return out_of_memory(error);
+	}
+	for (unsigned i = 0; i < 2 && (err == 0 || err == -ENOENT); i++) {
+		err = nft_compose_servers(b, now, families[i], LASTING_NAME);
+		err = err ? nft_explain(b, b->count, err, error) : send_once(b, error);
+		any = any || err == 0;
+	}
+	free(b);
+	if (err == -ENOENT && any) {
+		err = 0;
+	}
+	if (err == 0) {
+		forget_changed(before, now);
+	}
+	return err;
+}
+
 int nftables_uninstall(const struct rules *rules, struct redirect_error *error)
 {
 	struct batch *b = malloc(sizeof *b);
@@ -220,8 +357,10 @@ int nftables_uninstall(const struct rules *rules, struct redirect_error *error)
 	if (!b) {
 		return out_of_memory(error);
 	}
-	err = nft_compose_remove(b, LASTING_NAME);
-	err = err ? nft_explain(b, b->count, err, error) : send_once(b, error);
+	err = remove_named(b, LASTING_NAME, error);
+	if (err == 0) {
+		err = remove_named(b, CLOSED_NAME, error);
+	}
 	if (err == 0 && !has_successor()) {
 		forget(rules, true);
 	}
@@ -245,4 +384,5 @@ int nftables_print(const struct rules *rules, FILE *out)
 void nftables_print_removal(FILE *out)
 {
 	fprintf(out, "table inet %s\ndelete table inet %s\n", LASTING_NAME, LASTING_NAME);
+	fprintf(out, "table inet %s\ndelete table inet %s\n", CLOSED_NAME, CLOSED_NAME);
 }

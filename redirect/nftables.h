@@ -14,12 +14,16 @@ struct rules;
 
 int nftables_open(struct nftables **nftables, const struct rules *rules,
 	struct redirect_error *error) __attribute__((warn_unused_result));
+int nftables_set_servers(struct nftables *nftables, const struct rules *rules,
+	struct redirect_error *error) __attribute__((warn_unused_result));
 const char *nftables_table(const struct nftables *nftables);
 void nftables_withdraw(struct nftables *nftables);
 void nftables_close(struct nftables *nftables);
 
 int nftables_install(const struct rules *rules, struct redirect_error *error)
 	__attribute__((warn_unused_result));
+int nftables_set_installed_servers(const struct rules *before, const struct rules *now,
+	struct redirect_error *error) __attribute__((warn_unused_result));
 int nftables_uninstall(const struct rules *rules, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 bool nftables_is_installed(void);

@@ -38,6 +38,12 @@ int redirect_open(
 	return 0;
 }
 
+int redirect_set_servers(
+	struct redirect *redirect, const struct rules *rules, struct redirect_error *error)
+{
+	return nftables_set_servers(redirect->nftables, rules, error);
+}
+
 const char *redirect_table(const struct redirect *redirect)
 {
 	return nftables_table(redirect->nftables);
@@ -73,6 +79,12 @@ bool redirect_is_installed(void)
 int redirect_install(const struct rules *rules, struct redirect_error *error)
 {
 	return nftables_install(rules, error);
+}
+
+int redirect_set_installed_servers(
+	const struct rules *before, const struct rules *now, struct redirect_error *error)
+{
+	return nftables_set_installed_servers(before, now, error);
 }
 
 int redirect_uninstall(const struct rules *rules, struct redirect_error *error)

@@ -36,6 +36,7 @@ struct rules {
 	struct conf_traffic outbound; /* and TCP that is sent; exclusions go for DNS too */
 	bool tcp6;                    /* that of IPv6 as well; needs `has_uid`, as IPv4 does */
 	struct conf_vnets vnets;
+	bool fail_closed; /* a daemon's rules outlive it */
 	bool drop_invalid;
 	bool comments;
 	bool log;
@@ -56,11 +57,18 @@ struct redirect_error {
 int rules_compile(struct rules *rules, const struct conf *conf, const struct endpoint *servers,
 	unsigned count, struct redirect_error *error) __attribute__((warn_unused_result));
 
+/** Other servers than before. @return whether there are any that were not there, or the reverse */
+bool rules_set_servers(struct rules *rules, const struct endpoint *servers, unsigned count);
+
 /**
  * Install the rules in one batch, owned by this process: the kernel removes them when the process
  * ends, however it ends. Beside another daemon's table a second one is made, so that a second start
  * takes over without a gap. Flows to port 53 that exist already are intercepted as well: with zones
  * they are new ones, without they are removed from conntrack, since nat rules only see new ones.
+ *
+ * With `fail_closed` nobody owns the rules. They stay when the process ends, so that nothing goes
+ * direct; the next start replaces them, redirect_uninstall removes them, and so does a start that
+ * fails open, once its own rules are there.
  *
  * @return 0; -EPERM (no CAP_NET_ADMIN), -EOPNOTSUPP (no nf_tables, nat, or owner flag in the
  * kernel), or the kernel's -errno; `error` set. Nothing is left behind by a failure.
@@ -71,13 +79,23 @@ int redirect_open(struct redirect **redirect, const struct rules *rules,
 /** Name of our table, family inet. */
 const char *redirect_table(const struct redirect *redirect);
 
+/**
+ * Capture what is sent to the servers of `rules` from now on, in one batch; nothing else of them is
+ * looked at. Flows that exist are treated as new ones would be. Where no set of servers is asked,
+ * since all is captured, nothing is done.
+ *
+ * @return as redirect_open; what was captured before is captured still after a failure
+ */
+int redirect_set_servers(struct redirect *redirect, const struct rules *rules,
+	struct redirect_error *error) __attribute__((warn_unused_result));
+
 /** One line for people: what is captured. @return `text` */
 const char *redirect_describe(const struct rules *rules, char *text, unsigned size);
 
 /**
  * Stop interception: new queries go their own way from now on. Those in progress can still be
  * answered until redirect_close. Where the kernel does not let us (capabilities were given up), all
- * rules go at once. NULL is a no-op.
+ * rules go at once. With `fail_closed` they stay, all of them. NULL is a no-op.
  */
 void redirect_withdraw(struct redirect *redirect);
 
@@ -113,14 +131,23 @@ int redirect_install(const struct rules *rules, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 
 /**
- * Remove that table if it is there, and nothing else.
+ * Give that table the servers of `now`, as redirect_set_servers does.
+ *
+ * @param before  with the servers that it had, as far as we know: of their flows
+ * @return 0; -ENOENT: there is none, or it captures everything; -EPERM; `error` set
+ */
+int redirect_set_installed_servers(const struct rules *before, const struct rules *now,
+	struct redirect_error *error) __attribute__((warn_unused_result));
+
+/**
+ * Remove that table if it is there, and that of a daemon that failed closed, and nothing else.
  *
  * @param rules  their port and zones: of redirected flows, which are removed from conntrack
  */
 int redirect_uninstall(const struct rules *rules, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 
-/** Whether that table is there, as far as we may know: CAP_NET_ADMIN is needed to see it. */
+/** Whether one of these is there, as far as we may know: CAP_NET_ADMIN is needed to see it. */
 bool redirect_is_installed(void);
 
 /** Write what redirect_install would install as a file for nft -f. @return 0; -ENOMEM */

@@ -98,18 +98,39 @@ static struct endpoint as_asked(const struct endpoint *server)
 	return e;
 }
 
+static bool has_server(const struct rules *rules, const struct endpoint *server)
+{
+	for (unsigned i = 0; i < rules->server_count; i++) {
+		if (endpoint_equal(&rules->server[i], server)) {
+			return true;
+		}
+	}
+	return false;
+}
+
 static void add_server(struct rules *rules, const struct endpoint *server)
 {
 	const struct endpoint e = as_asked(server);
 
-	for (unsigned i = 0; i < rules->server_count; i++) {
-		if (endpoint_equal(&rules->server[i], &e)) {
-			return;
-		}
-	}
-	if (rules->server_count < RULES_SERVERS_MAX) {
+	if (!has_server(rules, &e) && rules->server_count < RULES_SERVERS_MAX) {
 		rules->server[rules->server_count++] = e;
 	}
+}
+
+bool rules_set_servers(struct rules *rules, const struct endpoint *servers, unsigned count)
+{
+	const struct rules before = *rules;
+	bool changed;
+
+	rules->server_count = 0;
+	for (unsigned i = 0; i < count; i++) {
+		add_server(rules, &servers[i]);
+	}
+	changed = rules->server_count != before.server_count;
+	for (unsigned i = 0; i < rules->server_count && !changed; i++) {
+		changed = !has_server(&before, &rules->server[i]);
+	}
+	return changed;
 }
 
 int rules_compile(struct rules *rules, const struct conf *conf, const struct endpoint *servers,
@@ -127,13 +148,12 @@ int rules_compile(struct rules *rules, const struct conf *conf, const struct end
 		.outbound = conf->outbound,
 		.tcp6 = conf->ip_family_mode == CONF_DUALSTACK,
 		.vnets = conf->vnets,
+		.fail_closed = conf->fail_closed,
 		.drop_invalid = conf->drop_invalid,
 		.comments = !conf->no_comments,
 		.log = conf->log_packets,
 	};
-	for (unsigned i = 0; i < count; i++) {
-		add_server(rules, &servers[i]);
-	}
+	(void)rules_set_servers(rules, servers, count);
 	return compile_user(rules, conf->kuma_dp_user, error);
 }
 
@@ -204,6 +224,9 @@ const char *redirect_describe(const struct rules *rules, char *text, unsigned si
 	}
 	if (rules->has_uid) {
 		fprintf(out, ", except of UID %u", rules->uid);
+	}
+	if (rules->fail_closed) {
+		fputs("; stays when this ends", out);
 	}
 	fclose(out);
 	text[size - 1] = '\0';

@@ -27,8 +27,8 @@ static const struct conf_network PASSED6 = {AF_INET6, 128, {[15] = 6}};
 
 struct ruleset_hook ruleset_hook(const struct ruleset *set, enum ruleset_chain chain)
 {
-	/* An owned table decides a flow before a lasting one is asked. */
-	const int nat = set->life == RULESET_OWNED ? PRIORITY_NAT - 1 : PRIORITY_NAT;
+	/* A daemon's table decides a flow before a lasting one is asked. */
+	const int nat = set->life == RULESET_LASTING ? PRIORITY_NAT : PRIORITY_NAT - 1;
 	const struct ruleset_hook hooks[CHAINS] = {
 		[CHAIN_RAW_OUT] = {"raw_out", "filter", "output", BATCH_LOCAL_OUT, PRIORITY_RAW},
 		[CHAIN_NAT_OUT] = {"nat_out", "nat", "output", BATCH_LOCAL_OUT, nat},

@@ -80,9 +80,9 @@ enum ruleset_chain {
 	CHAINS
 };
 
-/** Who keeps the table. Nat rules of an owned one, a daemon's, come before those of a lasting one.
- */
-enum ruleset_life { RULESET_OWNED, RULESET_LASTING };
+/** Who keeps the table: a daemon; nobody, after a daemon that fails closed; nobody, after
+ * `install`. Nat rules of the last one come after a daemon's. */
+enum ruleset_life { RULESET_OWNED, RULESET_CLOSED, RULESET_LASTING };
 
 enum term_type {
 	/* conditions */

@@ -256,6 +256,14 @@ static void start_name_server(void)
 	close(go[1]);
 }
 
+/** As on a real host, others use conntrack and nat too: known flows stay in force without us. */
+static void start_name_server_beside_others(void)
+{
+	start_name_server();
+	run("nft 'table inet others { chain nat { type nat hook output priority -100; };"
+	    " chain out { type filter hook output priority 0; ct state new accept; }; }'");
+}
+
 /* Applications */
 
 /** How to ask; zeros are the usual. */
@@ -333,6 +341,21 @@ static char ask(struct question q)
 	} else {
 		letter = write(fd, "?", 1) == 1 ? receive(fd, NULL) : '-';
 	}
+	close(fd);
+	return letter;
+}
+
+/** A refusal reaches only a connected socket. */
+static char ask_connected(const char *address, uint16_t port)
+{
+	const struct question q = {.address = address, .port = port};
+	const struct endpoint e = endpoint_of(&q);
+	const int fd = application(&q);
+	char letter;
+
+	assert_int_equal(connect(fd, &e.sa, e.len), 0);
+	assert_int_equal(send(fd, "?", 1, 0), 1);
+	letter = receive(fd, NULL);
 	close(fd);
 	return letter;
 }
@@ -782,6 +805,217 @@ static void installing_is_quick(void **state)
 	redirect_close(redirect);
 }
 
+/* Servers that change */
+
+static void set_servers(struct redirect *redirect, const struct rules *rules)
+{
+	struct redirect_error error;
+
+	if (redirect_set_servers(redirect, rules, &error) != 0) {
+		fail_msg("redirect_set_servers: %s", error.text);
+	}
+}
+
+/** The table with its handles, which a new one would not have, without its servers. */
+static void list_handles(char *text)
+{
+	snprintf(text, OUTPUT_SIZE, "%s",
+		output_of("nft -a list table inet kuma_dns | grep -v 'elements ='"));
+}
+
+static void servers_are_followed(bool zones)
+{
+	struct rules rules = rules_for("10.0.0.2", NULL);
+	const struct question first = {.address = "10.0.0.2"};
+	const struct question second = {.address = "10.0.0.3"};
+	const struct question third = {.address = "fd00::2"};
+	const int lasting[] = {application(&first), application(&second), application(&third)};
+	static char before[OUTPUT_SIZE];
+	static char after[OUTPUT_SIZE];
+	struct redirect *redirect;
+
+	rules.zones = zones;
+	redirect = opened(&rules);
+	list_handles(before);
+	assert_int_equal(ask_on(lasting[0], &first), 'D');
+	assert_int_equal(ask_on(lasting[1], &second), 'S');
+	assert_int_equal(ask_on(lasting[2], &third), 'S');
+	rules = rules_for("10.0.0.3", "fd00::2");
+	rules.zones = zones;
+	set_servers(redirect, &rules);
+	assert_int_equal(ask_on(lasting[0], &first), 'S');
+	assert_int_equal(ask_on(lasting[1], &second), 'D');
+	assert_int_equal(ask_on(lasting[2], &third), 'D');
+	assert_answered_by('D', .address = "fd00::2", .type = SOCK_STREAM);
+	rules = rules_for("10.0.0.2", NULL);
+	rules.zones = zones;
+	set_servers(redirect, &rules);
+	assert_int_equal(ask_on(lasting[0], &first), 'D');
+	assert_int_equal(ask_on(lasting[1], &second), 'S');
+	assert_int_equal(ask_on(lasting[2], &third), 'S');
+	list_handles(after);
+	assert_string_equal(after, before);
+	redirect_close(redirect);
+	for (unsigned i = 0; i < 3; i++) {
+		close(lasting[i]);
+	}
+}
+
+static void servers_change_without_another_table(void **state)
+{
+	(void)state;
+	need_namespaces();
+	start_name_server_beside_others();
+	start_daemon();
+	servers_are_followed(true);
+	servers_are_followed(false);
+}
+
+/** Without zones a flow is forgotten only where its server changes: others may be in progress. */
+static void flows_to_servers_that_stay_are_remembered(void **state)
+{
+	struct rules rules = rules_for("10.0.0.2", NULL);
+	struct redirect *redirect;
+
+	(void)state;
+	need_namespaces();
+	start_name_server_beside_others();
+	start_daemon();
+	rules.zones = false;
+	redirect = opened(&rules);
+	assert_answered_by('D', .address = "10.0.0.2");
+	assert_answered_by('S', .address = "10.0.0.3", .mark = MARK);
+	assert_answered_by('S', .address = "fd00::2", .mark = MARK);
+	rules = rules_for("10.0.0.2", "fd00::2");
+	rules.zones = false;
+	set_servers(redirect, &rules);
+	assert_non_null(strstr(output_of("conntrack -L 2>/dev/null"), "dst=10.0.0.2"));
+	assert_non_null(strstr(output_of("conntrack -L 2>/dev/null"), "dst=10.0.0.3"));
+	assert_null(strstr(output_of("conntrack -L -f ipv6 2>/dev/null"), "dst=fd00::2 "));
+	redirect_close(redirect);
+}
+
+static void no_set_of_servers_is_none_to_change(void **state)
+{
+	struct rules rules = all_rules();
+	struct redirect *redirect;
+
+	(void)state;
+	need_namespaces();
+	redirect = opened(&rules);
+	assert_int_equal(endpoint_parse(&rules.server[rules.server_count++], "10.0.0.2", 53), 0);
+	set_servers(redirect, &rules);
+	redirect_close(redirect);
+}
+
+static void installed_rules_get_other_servers(void **state)
+{
+	const struct rules before = rules_for("10.0.0.2", NULL);
+	const struct rules now = rules_for("10.0.0.3", "fd00::2");
+	struct rules only4 = before;
+	struct redirect_error error;
+
+	(void)state;
+	need_namespaces();
+	start_name_server();
+	start_daemon();
+	assert_int_equal(redirect_set_installed_servers(&before, &now, &error), -ENOENT);
+	assert_string_equal(output_of("nft list ruleset"), "");
+	assert_installed(&before);
+	assert_int_equal(redirect_set_installed_servers(&before, &now, &error), 0);
+	assert_answered_by('S', .address = "10.0.0.2");
+	assert_answered_by('D', .address = "10.0.0.3");
+	assert_answered_by('D', .address = "fd00::2");
+	only4.ipv6 = false;
+	assert_installed(&only4);
+	assert_int_equal(redirect_set_installed_servers(&before, &now, &error), 0);
+	assert_answered_by('D', .address = "10.0.0.3");
+	assert_answered_by('S', .address = "fd00::2");
+	only4.capture_all = true;
+	assert_installed(&only4);
+	assert_int_equal(redirect_set_installed_servers(&before, &now, &error), -ENOENT);
+}
+
+/* Failing closed */
+
+static struct rules closed_rules(void)
+{
+	struct rules rules = rules_for("10.0.0.2", NULL);
+
+	rules.fail_closed = true;
+	return rules;
+}
+
+static void rules_that_fail_closed_stay(int signal)
+{
+	const struct rules rules = closed_rules();
+	const struct rules open = rules_for("10.0.0.2", NULL);
+	struct redirect *redirect;
+	pid_t daemon = start_daemon();
+
+	stop_by(start_owner(&rules), signal);
+	assert_answered_by('D', .address = "10.0.0.2");
+	stop(daemon);
+	assert_int_equal(ask_connected("10.0.0.2", 53), 'r');
+	assert_answered_by('r', .address = "10.0.0.2", .type = SOCK_STREAM);
+	daemon = start_daemon();
+	redirect = opened(&rules);
+	assert_answered_by('D', .address = "10.0.0.2");
+	redirect_withdraw(redirect);
+	assert_answered_by('D', .address = "10.0.0.2");
+	redirect_close(redirect);
+	assert_answered_by('D', .address = "10.0.0.2");
+	assert_string_equal(output_of("nft list tables"), "table inet kuma_dns_closed\n");
+	assert_true(redirect_is_installed());
+	redirect = opened(&open); /* the next one fails open: it is the last word */
+	assert_string_equal(output_of("nft list tables"), "table inet kuma_dns\n");
+	redirect_close(redirect);
+	assert_answered_by('S', .address = "10.0.0.2");
+	stop(daemon);
+}
+
+static void rules_can_outlive_their_daemon(void **state)
+{
+	(void)state;
+	need_namespaces();
+	start_name_server();
+	rules_that_fail_closed_stay(SIGTERM);
+	rules_that_fail_closed_stay(SIGKILL);
+}
+
+static void rules_that_fail_closed_are_uninstalled(void **state)
+{
+	const struct rules rules = closed_rules();
+	struct redirect_error error;
+
+	(void)state;
+	need_namespaces();
+	start_name_server();
+	start_daemon();
+	redirect_close(opened(&rules));
+	assert_answered_by('D', .address = "10.0.0.2");
+	assert_int_equal(redirect_uninstall(&rules, &error), 0);
+	assert_string_equal(output_of("nft list ruleset"), "");
+	assert_answered_by('S', .address = "10.0.0.2");
+}
+
+static void rules_that_fail_closed_get_other_servers(void **state)
+{
+	struct rules rules = closed_rules();
+	struct redirect *redirect;
+
+	(void)state;
+	need_namespaces();
+	start_name_server();
+	start_daemon();
+	redirect = opened(&rules);
+	assert_int_equal(endpoint_parse(&rules.server[0], "10.0.0.3", 53), 0);
+	set_servers(redirect, &rules);
+	redirect_close(redirect);
+	assert_answered_by('S', .address = "10.0.0.2");
+	assert_answered_by('D', .address = "10.0.0.3");
+}
+
 /* Ownership */
 
 static void nobody_else_can_remove_the_table(void **state)
@@ -1207,21 +1441,6 @@ static void a_stateful_firewall_lets_everything_pass(void **state)
 	redirect_close(redirect);
 }
 
-/** A refusal reaches only a connected socket. */
-static char ask_connected(const char *address, uint16_t port)
-{
-	const struct question q = {.address = address, .port = port};
-	const struct endpoint e = endpoint_of(&q);
-	const int fd = application(&q);
-	char letter;
-
-	assert_int_equal(connect(fd, &e.sa, e.len), 0);
-	assert_int_equal(send(fd, "?", 1, 0), 1);
-	letter = receive(fd, NULL);
-	close(fd);
-	return letter;
-}
-
 static void a_daemon_that_does_not_listen_is_an_error_at_once(void **state)
 {
 	const struct rules rules = all_rules();
@@ -1246,14 +1465,6 @@ static void a_daemon_that_does_not_listen_is_an_error_at_once(void **state)
 }
 
 /* A socket that lasts */
-
-/** As on a real host, others use conntrack and nat too: known flows stay in force without us. */
-static void start_name_server_beside_others(void)
-{
-	start_name_server();
-	run("nft 'table inet others { chain nat { type nat hook output priority -100; };"
-	    " chain out { type filter hook output priority 0; ct state new accept; }; }'");
-}
 
 static void a_lasting_socket_is_captured_at_once(const char *address, bool zones)
 {
@@ -1423,6 +1634,13 @@ int main(void)
 		in_namespace(a_refused_install_leaves_what_was_there),
 		in_namespace(sixteen_servers_of_one_family_fit),
 		in_namespace(installing_is_quick),
+		in_namespace(servers_change_without_another_table),
+		in_namespace(flows_to_servers_that_stay_are_remembered),
+		in_namespace(no_set_of_servers_is_none_to_change),
+		in_namespace(installed_rules_get_other_servers),
+		in_namespace(rules_can_outlive_their_daemon),
+		in_namespace(rules_that_fail_closed_are_uninstalled),
+		in_namespace(rules_that_fail_closed_get_other_servers),
 		in_namespace(nobody_else_can_remove_the_table),
 		in_namespace(a_killed_process_leaves_no_table),
 		in_namespace(a_table_that_nobody_owns_is_replaced),

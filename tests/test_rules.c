@@ -57,12 +57,14 @@ static void configuration_becomes_rules(void **state)
 	conf.ip_family_mode = CONF_IPV4;
 	conf.skip_zone_split = true;
 	conf.dns_tcp = false;
+	conf.fail_closed = true;
 	conf.capture_all = true;
 	assert_int_equal(rules_compile(&rules, &conf, NULL, 0, &error), 0);
 	assert_true(rules.ipv4);
 	assert_false(rules.ipv6);
 	assert_false(rules.zones);
 	assert_true(rules.udp_only);
+	assert_true(rules.fail_closed);
 	assert_true(rules.capture_all);
 }
 
@@ -201,6 +203,25 @@ static void without_a_user_kumas_is_looked_for(void **state)
 	}
 }
 
+static void servers_of_before_are_no_change(void **state)
+{
+	const struct endpoint two[] = {server("192.0.2.1"), server("[2001:db8::1]:5353")};
+	const struct endpoint turned[] = {two[1], two[0], two[1]};
+	const struct endpoint other[] = {two[0], server("192.0.2.2")};
+	struct rules rules = {.ipv4 = true};
+
+	(void)state;
+	assert_true(rules_set_servers(&rules, two, 2));
+	assert_false(rules_set_servers(&rules, two, 2));
+	assert_false(rules_set_servers(&rules, turned, 3));
+	assert_int_equal(rules.server_count, 2);
+	assert_true(rules_set_servers(&rules, other, 2));
+	assert_true(rules_set_servers(&rules, other, 1));
+	assert_int_equal(rules.server_count, 1);
+	assert_true(rules_set_servers(&rules, NULL, 0));
+	assert_true(rules.ipv4);
+}
+
 static void rules_are_described_in_one_line(void **state)
 {
 	struct rules rules = {.ipv4 = true, .ipv6 = true, .capture_all = true, .port = 15053};
@@ -223,6 +244,10 @@ static void rules_are_described_in_one_line(void **state)
 	assert_string_equal(redirect_describe(&rules, text, sizeof text),
 		"192.0.2.1:53, [2001:db8::1]:53, UDP, to port 53");
 	rules.udp_only = false;
+	rules.fail_closed = true;
+	assert_string_equal(redirect_describe(&rules, text, sizeof text),
+		"192.0.2.1:53, [2001:db8::1]:53, UDP and TCP, to port 53; stays when this ends");
+	rules.fail_closed = false;
 	assert_int_equal(inet_pton(AF_INET6, "fe80::1", &rules.server[1].in6.sin6_addr), 1);
 	assert_string_equal(redirect_describe(&rules, text, sizeof text),
 		"192.0.2.1:53, UDP and TCP, to port 53");
@@ -260,6 +285,7 @@ int main(void)
 		cmocka_unit_test(a_user_is_a_name_or_a_uid),
 		cmocka_unit_test(an_unknown_user_is_an_error_that_names_it),
 		cmocka_unit_test(without_a_user_kumas_is_looked_for),
+		cmocka_unit_test(servers_of_before_are_no_change),
 		cmocka_unit_test(rules_are_described_in_one_line),
 		cmocka_unit_test(a_description_is_cut_where_it_does_not_fit),
 	};

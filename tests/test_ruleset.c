@@ -136,9 +136,9 @@ static void dns_comes_before_other_tcp(void **state)
 	rules.ipv4 = true;
 	rules.ipv6 = true;
 	assert_string_equal(chain("nat_out"),
-		LINE("meta mark 0x6b64 return") LINE("meta skuid 5678 meta l4proto tcp th dport 53 "
-						     "return") LINE(
-			"meta skuid 5678 meta l4proto tcp jump outbound")
+		LINE("meta mark 0x6b64 return") LINE(
+			"meta skuid 5678 meta l4proto tcp th dport 53 "
+			"return") LINE("meta skuid 5678 meta l4proto tcp jump outbound")
 			LINE("meta skuid 5678 return") LINE("ip6 daddr fe80::/64 return") LINE(
 				"meta l4proto { tcp, udp } th dport 53 meta nfproto ipv4 redirect "
 				"to :15053") LINE("meta l4proto { tcp, udp } th dport 53 meta "
