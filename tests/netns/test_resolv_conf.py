@@ -9,16 +9,19 @@ import itertools
 import os
 import pathlib
 import re
+import socket
 import tempfile
 
+import dns.message
 import pytest
 
+import daemon as daemons
 import nameserver
 from clients import addresses_of, query, rcode
 from daemon import eventually
 from nameserver import good_answer
-from namespaces import SCRIPTED, SECOND
-from redirected import is_caught
+from namespaces import RECURSIVE, SCRIPTED, SECOND, sh
+from redirected import REDIS, is_caught
 
 FIRST_SAYS, SECOND_SAYS = ["192.0.2.1"], ["192.0.2.2"]
 CHANGES = "kuma_dns_resolv_conf_changes_total"
@@ -229,10 +232,117 @@ def test_every_worker_follows(mesh, servers, folder):  # pylint: disable=unused-
     eventually(lambda: {tuple(answered_by()) for _ in range(20)} == {tuple(SECOND_SAYS)}, 5)
 
 
-def test_redirection_follows(mesh, network, servers):  # pylint: disable=unused-argument
-    """What applications ask after a change is captured, too."""
+def handles():
+    """Our table with its handles, which a new table would not have, and without its servers."""
+    text = sh("nft", "-a", "list", "ruleset")
+    return re.sub(r"\n\t\telements = \{[^}]*\}", "", text)
+
+
+@pytest.mark.parametrize("zones", [True, False])
+def test_redirection_follows(mesh, network, servers, zones):  # pylint: disable=unused-argument
+    """What applications ask after a change is captured, too, and the rules are the same."""
     network.set_resolv_conf(SCRIPTED[4])
-    mesh.start()
+    one = mesh.start(config={"redirect": {"dns": {"skipConntrackZoneSplit": not zones}}})
+    before = handles()
+    lasting = {address: connected(address) for address in (SCRIPTED[4], SECOND[4], RECURSIVE[6])}
+    for number, captured in enumerate(([SECOND[4], RECURSIVE[6]], [SCRIPTED[4]], [RECURSIVE[6]])):
+        network.set_resolv_conf(*captured)
+        one.wait_log("info: redirecting", count=number + 2)
+        one.wait_log(re.escape(f"redirecting {', '.join(as_server(address) for address in captured)}, UDP"))
+        for address, socket_ in lasting.items():
+            assert (asked_on(socket_) == REDIS) == (address in captured), (address, captured)
+            assert is_caught(address) == (address in captured)
+    assert handles() == before
+    for socket_ in lasting.values():
+        socket_.close()
+
+
+def as_server(address):
+    return f"[{address}]:53" if ":" in address else f"{address}:53"
+
+
+def connected(address):
+    one = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    one.settimeout(5)
+    one.connect((address, 53))
+    asked_on(one)
+    return one
+
+
+def asked_on(one):
+    message = dns.message.make_query("redis.svc.mesh.local", "A")
+    one.send(message.to_wire())
+    return addresses_of(dns.message.from_wire(one.recv(65535)))
+
+
+def test_options_leave_the_redirection_alone(mesh, network, servers):  # pylint: disable=unused-argument
+    network.set_resolv_conf(SCRIPTED[4], SECOND[4])
+    one = mesh.start()
+    before = sh("nft", "-a", "list", "ruleset")
+    for number, options in enumerate(("options rotate", "options ndots:3", "search example.org")):
+        network.set_resolv_conf(SCRIPTED[4], SECOND[4], options=options)
+        eventually(lambda number=number: one.metric(CHANGES) == number + 1, 5)
+    network.set_resolv_conf(SECOND[4], SCRIPTED[4])
+    eventually(lambda: one.metric(CHANGES) == 4, 5)
+    assert sh("nft", "-a", "list", "ruleset") == before
+    assert len(re.findall("info: redirecting", one.log())) == 1
+
+
+@pytest.fixture
+def installed(mesh):
+    def install(*flags):
+        sh(daemons.binary(), "install", "--kuma-dp-user", "5678", "--redirect-inbound=false", "--redirect-outbound=false",
+           *flags)
+    yield install
+    sh(daemons.binary(), "uninstall")
+
+
+def test_installed_rules_follow(mesh, network, servers, installed):  # pylint: disable=unused-argument
+    network.set_resolv_conf(SCRIPTED[4])
+    installed()
+    one = mesh.start("--no-redirect")
+    assert is_caught(SCRIPTED[4]) and not is_caught(SECOND[4])
+    network.set_resolv_conf(SECOND[4], RECURSIVE[6])
+    one.wait_log("installed rules: the servers are those of resolv.conf again")
+    assert not is_caught(SCRIPTED[4])
+    for tcp in (False, True):
+        assert is_caught(SECOND[4], tcp) and is_caught(RECURSIVE[6], tcp)
+    assert "kuma_dns_installed" in sh("nft", "list", "ruleset")
+
+
+def test_installed_rules_follow_beside_those_of_a_daemon(mesh, network, servers, installed):
+    # pylint: disable=unused-argument
+    network.set_resolv_conf(SCRIPTED[4])
+    installed()
+    one = mesh.start()
+    network.set_resolv_conf(SECOND[4])
+    one.wait_log("redirecting 10.53.0.6:53")
+    assert sh("nft", "list", "ruleset").count(f"elements = {{ {SECOND[4]} }}") == 2
+
+
+def test_installed_rules_that_capture_everything_are_left_alone(mesh, network, servers, installed):
+    # pylint: disable=unused-argument
+    network.set_resolv_conf(SCRIPTED[4])
+    installed("--capture-all")
+    one = mesh.start("--no-redirect")
     network.set_resolv_conf(SECOND[4])
     wait_second()
-    eventually(lambda: is_caught(SECOND[4]), 5)
+    assert is_caught(SCRIPTED[4]) and is_caught(SECOND[4])
+    assert "installed rules" not in one.log()
+
+
+WITHOUT_NET_ADMIN = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]
+
+
+def test_installed_rules_stay_where_we_may_not_change_them(mesh, network, servers, installed):
+    # pylint: disable=unused-argument
+    network.set_resolv_conf(SCRIPTED[4])
+    installed()
+    one = mesh.start("--no-redirect", wrapper=WITHOUT_NET_ADMIN, ready=False).wait_listening()
+    before = sh("nft", "-a", "list", "ruleset")
+    for number, server in enumerate((SECOND[4], SCRIPTED[4], SECOND[4])):
+        network.set_resolv_conf(server)
+        eventually(lambda number=number: one.metric(CHANGES) == number + 1, 5)
+    eventually(lambda: "keep those that they have: CAP_NET_ADMIN is missing" in one.log(), 5)
+    assert one.log().count("keep those that they have") == 1
+    assert sh("nft", "-a", "list", "ruleset") == before
