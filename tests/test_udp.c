@@ -286,6 +286,46 @@ static void answers_leave_from_the_ipv4_address_asked(void **state)
 	close(two);
 }
 
+/* What has arrived is answered still; what comes is for who shares the port. */
+static void who_leaves_gets_nothing_more(struct server *s, const char *address, const char *asked)
+{
+	enum { CLIENTS = 32 };
+	struct server second = {.base = s->base};
+	int fd[CLIENTS];
+	size_t len;
+	listen_at(s, address);
+	int early = client_to(s, asked);
+	ask(early, 99, 'x');
+	assert_int_equal(udp_open(&second.udp, s->base, &second.stats, serve, &second), 0);
+	second.at = s->at;
+	assert_int_equal(udp_listen(second.udp, &second.at), 0);
+	udp_leave(s->udp);
+	for (uint16_t i = 0; i < CLIENTS; i++) {
+		fd[i] = client_to(s, asked);
+		ask(fd[i], i, 'x');
+	}
+	turn(s);
+	assert_int_equal(s->served, 1);
+	assert_int_equal(take(early, &len), 99);
+	for (uint16_t i = 0; i < CLIENTS; i++) {
+		assert_int_equal(take(fd[i], &len), i);
+		close(fd[i]);
+	}
+	assert_int_equal(second.served, CLIENTS);
+	close(early);
+	udp_close(second.udp);
+}
+
+static void another_of_us_gets_what_comes_after_leaving(void **state)
+{
+	who_leaves_gets_nothing_more(*state, "127.0.0.1", "127.0.0.1");
+}
+
+static void another_of_us_gets_it_on_a_wildcard_address_too(void **state)
+{
+	who_leaves_gets_nothing_more(*state, "0.0.0.0", "127.0.0.2");
+}
+
 static void answers_leave_from_the_ipv6_address_asked(void **state)
 {
 	struct server *s = *state;
@@ -516,6 +556,8 @@ int main(void)
 		STATEMENT(batches_are_answered_with_one_call_each),
 		STATEMENT(answers_go_to_who_asked),
 		STATEMENT(answers_leave_from_the_ipv4_address_asked),
+		STATEMENT(another_of_us_gets_what_comes_after_leaving),
+		STATEMENT(another_of_us_gets_it_on_a_wildcard_address_too),
 		STATEMENT(answers_leave_from_the_ipv6_address_asked),
 		STATEMENT(a_forwarded_reply_leaves_from_the_address_asked),
 		STATEMENT(sockets_of_both_kinds_share_the_buffers),

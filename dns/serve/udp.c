@@ -435,6 +435,18 @@ uint64_t udp_overflows(const struct udp *udp)
 	return sum;
 }
 
+/* Of sockets that share a port (SO_REUSEPORT) those that are connected get what their peer sends,
+ * and nothing else: connected to themselves, nothing at all. */
+void udp_leave(struct udp *udp)
+{
+	for (unsigned i = 0; i < udp->count; i++) {
+		struct endpoint self = {.len = sizeof(self.in6)};
+		if (getsockname(udp->socket[i].fd, &self.sa, &self.len) == 0) {
+			(void)connect(udp->socket[i].fd, &self.sa, self.len);
+		}
+	}
+}
+
 void udp_close(struct udp *udp)
 {
 	if (!udp) {

@@ -48,6 +48,12 @@ int udp_listen(struct udp *udp, struct endpoint *at, bool elsewhere)
  */
 void udp_send(struct udp *udp, const struct requestor *to, struct span message);
 
+/**
+ * Take no datagrams from now on but those that have arrived: the kernel gives the others to who
+ * shares our ports. Replies can be sent still.
+ */
+void udp_leave(struct udp *udp);
+
 /** Datagrams that the kernel dropped because a receive buffer was full. Any thread. */
 uint64_t udp_overflows(const struct udp *udp);
 

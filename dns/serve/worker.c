@@ -439,6 +439,7 @@ void worker_set_routes(struct worker *worker, struct routes *routes)
 static void drain(struct worker *w)
 {
 	struct timeval limit = {.tv_usec = FLUSH_LIMIT_MS * 1000};
+	udp_leave(w->udp); /* from here on, who shares our ports gets the datagrams */
 	for (unsigned turn = 0; turn < DRAIN_TURNS; turn++) {
 		(void)event_base_loop(w->base, EVLOOP_NONBLOCK);
 	}
@@ -447,7 +448,7 @@ static void drain(struct worker *w)
 	forward_close(forward);
 	tcp_finish(w->tcp);
 	(void)event_base_loop(w->base, EVLOOP_NONBLOCK); /* what came while that was done */
-	udp_close(w->udp); /* from here on, who shares our ports gets the datagrams */
+	udp_close(w->udp);
 	w->udp = NULL;
 	(void)event_base_loopexit(w->base, &limit);
 	while (tcp_connections(w->tcp) > 0 && !event_base_got_exit(w->base)) {
