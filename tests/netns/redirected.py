@@ -3,7 +3,6 @@
 
 import re
 
-import clients
 import meshtable
 from clients import addresses_of, ask
 from namespaces import RECURSIVE, sh
@@ -24,7 +23,7 @@ def is_caught(server, tcp=False):
 def flows():
     """conntrack's flows to port 53 or ours, as dictionaries with their original direction."""
     found = []
-    for line in clients.run("conntrack", "-L", "-o", "extended")[1].splitlines():
+    for line in sh("conntrack", "-L", "-o", "extended").splitlines():
         if not re.search(r"dport=(53|15053)\b", line):
             continue
         pairs = re.findall(r"([\w-]+)=(\S+)", line)
