@@ -142,6 +142,7 @@ static const struct {
 	const char *alias;
 	const char *flag;
 } aliases[] = {
+	{"kuma-dp-uid", "kuma-dp-user"},
 	{"redirect-dns", "redirect"},
 	{"redirect-dns-port", "port"},
 	{"redirect-all-dns-traffic", "capture-all"},
@@ -191,7 +192,9 @@ static int match_flag(struct flag *flag, const char *name, size_t len, const cha
 	}
 	flag->key = find_switched_off(name, len);
 	*implied = flag->key ? "false" : NULL;
-	return flag->key || is_same("config", name, len) ? 0 : -EINVAL;
+	return flag->key || is_same("config", name, len) || is_same("config-file", name, len)
+		       ? 0
+		       : -EINVAL;
 }
 
 /* The flag at `*index`, which is moved behind it and its value. */

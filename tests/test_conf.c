@@ -1036,7 +1036,7 @@ static void flags_have_the_names_of_kumactl(void **state)
 	(void)state;
 	assert_loads((words){"--redirect-dns=false", "--redirect-dns-port", "5",
 			     "--redirect-all-dns-traffic", "--skip-dns-conntrack-zone-split",
-			     "--kuma-dp-user", "7", "--redirect-inbound=false",
+			     "--kuma-dp-uid", "7", "--redirect-inbound=false",
 			     "--redirect-outbound-port", "15", "--exclude-inbound-ports", "80,443",
 			     "--exclude-inbound-ports", "8080", "--exclude-outbound-ports", "9",
 			     "--exclude-outbound-ips", "10.0.0.0/8", "--exclude-inbound-ips",
@@ -1046,6 +1046,7 @@ static void flags_have_the_names_of_kumactl(void **state)
 			     "--dry-run", "--netns", "/run/netns/a", NULL},
 		(words){NULL});
 	assert_true(!conf.redirect_enabled && conf.port == 5 && conf.capture_all);
+	assert_string_equal(conf.kuma_dp_user, "7");
 	assert_true(conf.skip_zone_split && !conf.inbound.enabled && conf.outbound.port == 15);
 	assert_int_equal(conf.inbound.exclude.count, 3);
 	assert_int_equal(conf.inbound.exclude_ips.item[0].bits, 0);
@@ -1251,6 +1252,7 @@ static void files_that_cannot_be_read_are_errors(void **state)
 	(void)state;
 	assert_int_equal(LOAD("--config", "/nonexistent"), -ENOENT);
 	assert_string_equal(error.text, "/nonexistent: cannot be read: No such file or directory");
+	assert_int_equal(LOAD("--config-file", "/"), -EISDIR);
 	assert_int_equal(LOAD("--config", "/"), -EISDIR);
 	memset(large, '#', 1024 * 1024 + 1);
 	write_file(path, large, 1024 * 1024 + 1);

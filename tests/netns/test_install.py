@@ -8,7 +8,7 @@ A scene is a host with Kuma's proxy, an application and a peer:
     fd77::2                fd77::1     fd78::1                fd78::2
 
 Who answers says one letter: I is Envoy's inbound port, O its outbound port, D our port, P the peer, A an
-application of the host, U one of the virtual network.
+application of the host, U one of the virtual network. An Envoy at 16006 and 16001 says where TCP was to go.
 """
 
 import contextlib
@@ -30,6 +30,7 @@ USER = 5678  # Kuma's proxy
 HOST = {4: "10.77.0.1", 6: "fd77::1"}
 PEER = {4: "10.77.0.2", 6: "fd77::2"}
 OTHER = {4: "10.77.0.3", 6: "fd77::3"}  # also the peer
+NOBODY = {4: "10.77.0.200", 6: "fd77::200"}
 LOOPBACK = {4: "127.0.0.1", 6: "::1"}
 VIRTUAL = {4: "10.78.0.1", 6: "fd78::1"}  # the host, towards the virtual network
 BEHIND = {4: "10.78.0.2", 6: "fd78::2"}
@@ -54,6 +55,16 @@ for word in sys.argv[2:]:
     poll.register(one, selectors.EVENT_READ, kind)
 print("ready", flush=True)
 letter = sys.argv[1].encode()
+
+def original(connection):
+    if connection.family == socket.AF_INET:
+        sockaddr = connection.getsockopt(socket.SOL_IP, 80, 16)
+        address = socket.inet_ntoa(sockaddr[4:8])
+    else:
+        sockaddr = connection.getsockopt(socket.IPPROTO_IPV6, 80, 28)
+        address = socket.inet_ntop(socket.AF_INET6, sockaddr[8:24])
+    return f"{address} {int.from_bytes(sockaddr[2:4], 'big')}".encode()
+
 while True:
     for key, _ in poll.select():
         if key.data == "udp":
@@ -61,7 +72,7 @@ while True:
             key.fileobj.sendto(letter, peer)
         else:
             connection, _ = key.fileobj.accept()
-            connection.sendall(letter)
+            connection.sendall(original(connection) if letter == b"=" else letter)
             connection.close()
 """
 
@@ -83,7 +94,7 @@ try:
         assert peer[:2] == (address, int(port)), peer
     else:
         one.connect((address, int(port)))
-        letter = one.recv(16)
+        letter = one.recv(64)
     print(letter.decode())
 except OSError as error:
     print("refused" if isinstance(error, ConnectionRefusedError) else "nobody")
@@ -126,6 +137,7 @@ class Scene:
     def _serve_all(self):
         for letter, port in (("I", 15006), ("O", 15001)):
             self.serve("host", letter, f"tcp/0.0.0.0/{port}", f"tcp/::/{port}", uid=USER)
+        self.serve("host", "=", *(f"tcp/{any_}/{port}" for any_ in ("0.0.0.0", "::") for port in (16001, 16006)))
         # UDP answers must come from the address that was asked: a socket for each.
         self.serve("host", "D", *(f"{kind}/{address}/15053" for kind in ("udp", "tcp")
                                   for address in (*LOOPBACK.values(), *VIRTUAL.values())))
@@ -320,6 +332,17 @@ def test_tcp_goes_to_envoy(scene, family):
 
 
 @FAMILIES
+def test_envoy_sees_where_tcp_was_to_go(scene, family):
+    """SO_ORIGINAL_DST, at any port of Envoy and to any address and port."""
+    scene.install("--redirect-outbound-port", "16001", "--redirect-inbound-port", "16006")
+    for address, port in ((PEER[family], 80), (OTHER[family], 9), (NOBODY[family], 65535)):
+        assert scene.ask(address, port) == f"{address} {port}"
+    for port in (1, 8080):
+        assert scene.ask(HOST[family], port, where="peer") == f"{HOST[family]} {port}"
+    assert scene.ask(LOOPBACK[family]) == "A"
+
+
+@FAMILIES
 @OTHERS
 def test_envoy_reaches_the_world_and_its_own_services(scene, family):
     scene.install()
@@ -451,12 +474,16 @@ def test_virtual_networks(scene, family):
     scene.install("--capture-all", "--vnet", network)
     for kind in ("udp", "tcp"):
         assert scene.ask(PEER[family], 53, kind, where="virtual") == "D"
+        assert scene.ask(VIRTUAL[family], 53, kind, where="virtual") == "D"
     assert scene.ask(PEER[family], where="virtual") == "O"
     assert scene.ask(VIRTUAL[family], where="virtual") == "I"  # inside it: inbound
     assert scene.ask(BEHIND[family], where="peer") == "I"
     scene.install("--capture-all", "--vnet", network.replace("br", "docker"))
     assert scene.ask(PEER[family], 53, "udp", where="virtual") == "P"
     assert scene.ask(PEER[family], where="virtual") == "I"
+    one = f"br+:{BEHIND[family]}/{32 if family == 4 else 128}"  # a network of one address
+    scene.install("--capture-all", "--vnet", one)
+    assert scene.ask(VIRTUAL[family], where="virtual") == "O" and scene.ask(PEER[family], where="virtual") == "O"
 
 
 def test_invalid_packets_are_dropped(scene):
@@ -523,24 +550,43 @@ print(counts)
 """
 
 
+def assert_each_in_its_zone(scene, family, servers):
+    """conntrack's table: of each port towards each server one flow that is redirected, in zone 2 on both ways, and
+    one that is direct, in none."""
+    direct, redirected = set(), set()
+    for line in scene.flows().splitlines():
+        if "dport=53 " not in line:
+            continue
+        address, port = re.search(r"dst=(\S+) sport=(\d+) dport=53 ", line).groups()
+        answered = re.search(r"dport=53 .*src=(\S+) dst=\S+ sport=(\d+) dport", line).groups()
+        assert "zone-orig" not in line and "zone-reply" not in line, line
+        found = redirected if "zone=2" in line else direct
+        assert answered == ((LOOPBACK[family], "15053") if found is redirected else (address, "53")), line
+        assert address in servers and (address, port) not in found, line
+        found.add((address, port))
+    ports = {"32768", "32769", "32770"}
+    assert {port for _, port in direct} <= ports
+    assert direct & redirected, "the same addresses and ports, in both zones"
+    return direct, redirected
+
+
 @FAMILIES
 @OTHERS
-def test_users_with_the_same_few_ports_do_not_take_each_others_answers(scene, family):
-    scene.install("--capture-all")
+@pytest.mark.parametrize("listed", [False, True], ids=["all", "listed"])
+def test_users_with_the_same_few_ports_do_not_take_each_others_answers(scene, family, listed):
+    """With a list of servers, a third asks one that is not on it."""
+    with resolv_conf(PEER[family]) as servers:
+        scene.install(*(("--resolv-conf", servers) if listed else ("--capture-all",)))
     scene.sh("host", "sysctl", "-qw", "net.ipv4.ip_local_port_range=32768 32770")
-    asking = [subprocess.Popen(scene.command("host", sys.executable, "-c", COUNT, PEER[family], str(uid)),
-                               stdout=subprocess.PIPE, text=True) for uid in (USER, 1000)]
+    questions = [(USER, PEER[family]), (1000, PEER[family])] + [(1000, OTHER[family])] * listed
+    asking = [subprocess.Popen(scene.command("host", sys.executable, "-c", COUNT, address, str(uid)),
+                               stdout=subprocess.PIPE, text=True) for uid, address in questions]
     counts = [one.communicate(timeout=60)[0].strip() for one in asking]
     scene.sh("host", "sysctl", "-qw", "net.ipv4.ip_local_port_range=32768 60999")
-    assert counts == ["{'P': 1000}", "{'D': 1000}"]
-    direct, redirected = [], []
-    for line in scene.flows().splitlines():
-        if "dport=53 " in line:
-            port = re.search(r"sport=(\d+) dport=53 ", line)[1]
-            assert ("zone=2" in line) == ("sport=15053" in line), line
-            (redirected if "zone=2" in line else direct).append(port)
-    assert set(direct) <= {"32768", "32769", "32770"} and set(direct) & set(redirected)
-    assert len(direct) == len(set(direct)) and len(redirected) == len(set(redirected))
+    assert counts == ["{'P': 1000}", "{'D': 1000}", "{'P': 1000}"][:len(questions)]
+    direct, redirected = assert_each_in_its_zone(scene, family, {address for _, address in questions})
+    assert {address for address, _ in redirected} == {PEER[family]}
+    assert {address for address, _ in direct} == {address for _, address in questions}
 
 
 @FAMILIES
