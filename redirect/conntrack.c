@@ -164,6 +164,39 @@ static int delete_flow(struct pass *pass, const struct attributes *flow, uint8_t
 
 /* The pass */
 
+static int see_entries(const struct nlmsghdr *message, void *data)
+{
+	uint32_t *entries = data;
+	struct attributes stats = {{NULL}};
+	const struct nlattr *attr;
+
+	(void)mnl_attr_parse(message, sizeof(struct nfgenmsg), keep, &stats);
+	attr = stats.type[CTA_STATS_GLOBAL_ENTRIES];
+	if (attr && mnl_attr_validate(attr, MNL_TYPE_U32) == 0) {
+		*entries = ntohl(mnl_attr_get_u32(attr));
+	}
+	return MNL_CB_STOP;
+}
+
+/** In a network namespace that is new, there is nothing to look for in a table of all. */
+static bool is_empty(const struct pass *pass)
+{
+	_Alignas(8) char buffer[LIST_SIZE];
+	const struct nlmsghdr *request = put_header(buffer, IPCTNL_MSG_CT_GET_STATS, 0, AF_UNSPEC);
+	uint32_t entries = 1;
+	ssize_t len;
+
+	if (send_message(pass->list, request) != 0) {
+		return false;
+	}
+	len = mnl_socket_recvfrom(pass->list, buffer, sizeof buffer);
+	if (len > 0) {
+		(void)mnl_cb_run(buffer, (size_t)len, 0, mnl_socket_get_portid(pass->list),
+			see_entries, &entries);
+	}
+	return entries == 0;
+}
+
 static int see_flow(const struct nlmsghdr *message, void *data)
 {
 	struct pass *pass = data;
@@ -223,7 +256,7 @@ int conntrack_delete(const struct conntrack_flows *flows, unsigned *count)
 
 	pass.list = open_socket();
 	pass.delete = pass.list ? open_socket() : NULL;
-	err = pass.delete ? run(&pass) : -errno;
+	err = !pass.delete ? -errno : is_empty(&pass) ? 0 : run(&pass);
 	if (pass.delete) {
 		mnl_socket_close(pass.delete);
 	}

@@ -475,12 +475,14 @@ static void put_removal(struct batch *b)
 	put_table(b, NFT_TABLE, NFT_MSG_DELTABLE, 0);
 }
 
-int nft_compose_install(struct batch *b, const struct ruleset *set, const char *table)
+int nft_compose_install(struct batch *b, const struct ruleset *set, const char *table, bool replace)
 {
 	const bool owned = set->life == RULESET_OWNED;
 
 	batch_init(b, table);
-	put_removal(b);
+	if (replace) {
+		put_removal(b);
+	}
 	put_table(
 		b, owned ? NFT_OWNER : NFT_TABLE, NFT_MSG_NEWTABLE, owned ? NFT_TABLE_F_OWNER : 0);
 	if (set->has_servers[0]) {

@@ -78,15 +78,29 @@ static bool has_successor(void)
 	return netlink_find_table(TABLE_NAME, strlen(TABLE_NAME));
 }
 
+/** In the place of a table of that name, where there is one. */
+static int send_ruleset(const struct mnl_socket *nl, const struct ruleset *set, const char *table,
+	struct batch *b, struct redirect_error *error)
+{
+	bool replace = netlink_find_table(table, strlen(table) + 1);
+	int err;
+
+	for (;;) {
+		err = nft_compose_install(b, set, table, replace);
+		err = err ? nft_explain(b, b->count, err, error) : netlink_send(nl, b, error);
+		if (err != -EEXIST || replace) {
+			return err;
+		}
+		replace = true; /* somebody has made it meanwhile */
+	}
+}
+
 /** In the place of what an earlier one left. */
 static int install_closed(struct nftables *n, struct batch *b, struct redirect_error *error)
 {
-	int err;
-
 	snprintf(n->table, sizeof n->table, "%s", CLOSED_NAME);
 	n->alone = !has_successor();
-	err = nft_compose_install(b, &n->set, n->table);
-	return err ? nft_explain(b, b->count, err, error) : netlink_send(n->nl, b, error);
+	return send_ruleset(n->nl, &n->set, n->table, b, error);
 }
 
 /** Now that queries go to us, what an earlier one left is in nobody's way. */
@@ -108,10 +122,7 @@ static int install_owned(struct nftables *n, struct batch *b, struct redirect_er
 	for (unsigned number = 1; number <= TABLES_MAX && err == -EBUSY; number++) {
 		name_table(n, number);
 		n->alone = number == 1;
-		err = nft_compose_install(b, &n->set, n->table);
-		if (err == 0) {
-			err = netlink_send(n->nl, b, error);
-		}
+		err = send_ruleset(n->nl, &n->set, n->table, b, error);
 	}
 	if (err == 0) {
 		remove_closed(b);
@@ -305,14 +316,13 @@ int nftables_install(const struct rules *rules, struct redirect_error *error)
 {
 	struct ruleset *set = malloc(sizeof *set);
 	struct batch *b = malloc(sizeof *b);
-	int err;
+	struct mnl_socket *nl = NULL;
+	int err = set && b ? netlink_open(&nl, error) : out_of_memory(error);
 
-	if (set && b) {
+	if (err == 0) {
 		ruleset_compile(set, rules, RULESET_LASTING);
-		err = nft_compose_install(b, set, LASTING_NAME);
-		err = err ? nft_explain(b, b->count, err, error) : send_once(b, error);
-	} else {
-		err = out_of_memory(error);
+		err = send_ruleset(nl, set, LASTING_NAME, b, error);
+		mnl_socket_close(nl);
 	}
 	if (err == 0 && (rules->ipv4 || rules->ipv6)) {
 		forget(rules, false);

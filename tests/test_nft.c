@@ -88,7 +88,7 @@ static int compose(struct batch *b, const struct rules *rules, const char *table
 	static struct ruleset set;
 
 	ruleset_compile(&set, rules, RULESET_OWNED);
-	return nft_compose_install(b, &set, table);
+	return nft_compose_install(b, &set, table, true);
 }
 
 static unsigned count_type(const struct batch *b, unsigned type)
@@ -146,7 +146,7 @@ static void the_largest_ruleset_fits(void **state)
 
 	(void)state;
 	ruleset_compile(&set, &rules, RULESET_OWNED);
-	assert_int_equal(nft_compose_install(&b, &set, "kuma_dns_8_a_name_of_31_octets_"), 0);
+	assert_int_equal(nft_compose_install(&b, &set, "kuma_dns_8_a_name_of_31_octets_", true), 0);
 	assert_well_formed(&b);
 	print_message("%u rules, %u messages, %zu octets\n", set.count, b.count, b.len);
 	assert_true(b.len < BATCH_SIZE - BATCH_SIZE / 8);

@@ -80,6 +80,11 @@ def print_memory(result):
     print_table(f"{result['names']:,} different names, forwarded", head, [row])
 
 
+def print_install(times):
+    row = ["", *(f"{times[key]:.1f}" for key in ("first_ms", "again_ms", "alone_ms"))]
+    print_table("install", ["", "first ms", "in place of others ms", "a program that does nothing ms"], [row])
+
+
 def print_all(result):
     for workload, lines in result["summary"].items():
         if lines:
@@ -88,6 +93,8 @@ def print_all(result):
     print_failover(failover.summarize(result["failover"]), result["settings"]["quick"])
     if result["memory"]:
         print_memory(result["memory"])
+    if result["install"]:
+        print_install(result["install"])
     if result["dnsperf_qps"]:
         rows = [[name, number(qps, "{:,.0f}")] for name, qps in result["dnsperf_qps"].items()]
         print_table("local answers, saturated, as dnsperf counts them (it needs more CPU than a fast server)",

@@ -74,6 +74,10 @@ def bounded(result):
                  memory.growth_kb(result) / 1024, "{:.2f} MiB", limit_kb / 1024)  # fmt: skip
 
 
+def installing(times):
+    yield target("install ≤ 5 ms, where there were no rules", times and times["first_ms"], "{:.1f} ms", 5)
+
+
 def judge(result):
     """All of them; none where kuma-dns was not measured."""
     runs = result["runs"]
@@ -85,4 +89,5 @@ def judge(result):
         *caching(runs, result["summary"]),
         *failing(failover.summarize(result["failover"])),
         *bounded(result["memory"]),
+        *installing(result["install"]),
     ]
