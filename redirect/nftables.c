@@ -11,6 +11,7 @@
 #include "redirect/conntrack.h"
 #include "redirect/netlink.h"
 #include "redirect/nft.h"
+#include "redirect/passed.h"
 #include "redirect/redirect.h"
 #include "redirect/ruleset.h"
 
@@ -157,6 +158,17 @@ static void forget(const struct rules *rules, bool redirected)
 	forget_to(rules, redirected, NULL, 0);
 }
 
+/** Without the rules it would be of no use; without it, the rules serve all but IPv6 from others.
+ */
+static void prepare_envoy(const struct rules *rules)
+{
+	const int err = rules->inbound.enabled && rules->tcp6 ? passed_add_address() : 0;
+
+	if (err) {
+		log_debug("the address ::6, for Envoy: %s", strerror(-err));
+	}
+}
+
 int nftables_open(
 	struct nftables **nftables, const struct rules *rules, struct redirect_error *error)
 {
@@ -182,6 +194,7 @@ int nftables_open(
 	if (n->alone || !rules->zones) {
 		forget(rules, false);
 	}
+	prepare_envoy(rules);
 	free(b);
 	*nftables = n;
 	return 0;
@@ -324,6 +337,9 @@ int nftables_install(const struct rules *rules, struct redirect_error *error)
 		err = send_ruleset(nl, set, LASTING_NAME, b, error);
 		mnl_socket_close(nl);
 	}
+	if (err == 0) {
+		prepare_envoy(rules);
+	}
 	if (err == 0 && (rules->ipv4 || rules->ipv6)) {
 		forget(rules, false);
 	}
@@ -387,6 +403,9 @@ int nftables_print(const struct rules *rules, FILE *out)
 	}
 	ruleset_compile(set, rules, RULESET_LASTING);
 	ruleset_print(set, LASTING_NAME, out);
+	if (rules->inbound.enabled && rules->tcp6) {
+		fputs("# and: ip address add ::6/128 dev lo nodad\n", out);
+	}
 	free(set);
 	return 0;
 }
