@@ -109,7 +109,7 @@ def docker(network, program, iptables):  # pylint: disable=redefined-outer-name
     """Docker's resolver with its two ports, and its rules; resolv.conf names it."""
     program.unbound(EXTRA[4], f"{AUTHORITATIVE[4]}@53", port=5300, upstream=True)
     for port in (37777, 38888):
-        program.dnsmasq(DOCKER, f"{EXTRA[4]}#5300", port=port)
+        program.unbound(DOCKER, f"{EXTRA[4]}@5300", port=port)
     network.set_resolv_conf(DOCKER)
 
     def install():
@@ -259,6 +259,7 @@ def test_kumas_chains_alone(mesh, kuma):
         assert addresses_of(ask("www.example.org", server=server, tcp=True)) == GOOD
 
 
+@OTHERS
 def test_kumas_chains_alone_spare_its_user_only(mesh, kuma):
     kuma()
     one = mesh.start("--no-redirect", ready=False).wait_listening()
