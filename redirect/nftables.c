@@ -32,7 +32,7 @@ struct nftables {
 	char table[TABLE_NAME_SIZE];
 	struct rules rules;
 	struct ruleset set; /* of `rules` */
-	bool alone;         /* no other daemon's table was there when ours was installed */
+	bool alone;         /* no flows of another daemon are to be spared */
 };
 
 /* Installing */
@@ -96,11 +96,12 @@ static int send_ruleset(const struct mnl_socket *nl, const struct ruleset *set, 
 	}
 }
 
-/** In the place of what an earlier one left. */
+/** In the place of what an earlier one left, whose port may be another: flows to it are forgotten.
+ */
 static int install_closed(struct nftables *n, struct batch *b, struct redirect_error *error)
 {
 	snprintf(n->table, sizeof n->table, "%s", CLOSED_NAME);
-	n->alone = !has_successor();
+	n->alone = true;
 	return send_ruleset(n->nl, &n->set, n->table, b, error);
 }
 

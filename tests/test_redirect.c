@@ -983,6 +983,29 @@ static void rules_can_outlive_their_daemon(void **state)
 	rules_that_fail_closed_stay(SIGKILL);
 }
 
+static void a_lasting_socket_follows_to_another_port(void **state)
+{
+	struct rules rules = closed_rules();
+	const struct question q = {.address = "10.0.0.2"};
+	static const char *const addresses[] = {"127.0.0.1", NULL};
+	struct redirect *redirect;
+	int fd;
+
+	(void)state;
+	need_namespaces();
+	start_name_server_beside_others();
+	start_daemon();
+	start_server(addresses, PORT + 1, 'E');
+	redirect_close(opened(&rules));
+	fd = application(&q);
+	assert_int_equal(ask_on(fd, &q), 'D');
+	rules.port = PORT + 1;
+	redirect = opened(&rules);
+	assert_int_equal(ask_on(fd, &q), 'E');
+	redirect_close(redirect);
+	close(fd);
+}
+
 static void rules_that_fail_closed_are_uninstalled(void **state)
 {
 	const struct rules rules = closed_rules();
@@ -1639,6 +1662,7 @@ int main(void)
 		in_namespace(no_set_of_servers_is_none_to_change),
 		in_namespace(installed_rules_get_other_servers),
 		in_namespace(rules_can_outlive_their_daemon),
+		in_namespace(a_lasting_socket_follows_to_another_port),
 		in_namespace(rules_that_fail_closed_are_uninstalled),
 		in_namespace(rules_that_fail_closed_get_other_servers),
 		in_namespace(nobody_else_can_remove_the_table),
