@@ -420,7 +420,7 @@ static void follow_installed(struct daemon *d, const struct rules *now)
 	struct redirect_error error = {.text = ""};
 	int r = redirect_set_installed_servers(&d->rules, now, &error);
 	if (r == 0) {
-		log_info("installed rules: the servers are those of resolv.conf again");
+		log_info("installed rules: the servers are those of resolv.conf");
 	} else if (r == -EPERM && !d->conf.redirect_enabled && !d->told_servers_stay) {
 		d->told_servers_stay = true;
 		log_warning("%s names other servers: rules that somebody installed keep those "
@@ -428,6 +428,16 @@ static void follow_installed(struct daemon *d, const struct rules *now)
 			d->conf.resolv_conf, error.text);
 	} else if (r != -ENOENT && r != -EPERM) {
 		log_error("installed rules: %s: the servers stay as they are", error.text);
+	}
+}
+
+/** It may have changed since they were installed. Nobody is told where we may not, or need not. */
+static void catch_up_installed(const struct daemon *d)
+{
+	struct redirect_error error = {.text = ""};
+	if (d->rules.server_count > 0 &&
+		redirect_set_installed_servers(&d->rules, &d->rules, &error) == 0) {
+		log_info("installed rules: the servers are those of resolv.conf");
 	}
 }
 
@@ -560,6 +570,7 @@ static int start(struct daemon *d)
 		return r;
 	}
 	d->state.mesh = d->mesh;
+	catch_up_installed(d);
 	wait_for_table(d);
 	return 0;
 }

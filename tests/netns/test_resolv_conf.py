@@ -303,11 +303,27 @@ def test_installed_rules_follow(mesh, network, servers, installed):  # pylint: d
     one = mesh.start("--no-redirect")
     assert is_caught(SCRIPTED[4]) and not is_caught(SECOND[4])
     network.set_resolv_conf(SECOND[4], RECURSIVE[6])
-    one.wait_log("installed rules: the servers are those of resolv.conf again")
+    one.wait_log("installed rules: the servers are those of resolv.conf", count=2)
     assert not is_caught(SCRIPTED[4])
     for tcp in (False, True):
         assert is_caught(SECOND[4], tcp) and is_caught(RECURSIVE[6], tcp)
     assert "kuma_dns_installed" in sh("nft", "list", "ruleset")
+
+
+def test_installed_rules_catch_up_at_the_start(mesh, network, servers, installed):  # pylint: disable=unused-argument
+    network.set_resolv_conf(SCRIPTED[4])
+    installed()
+    network.set_resolv_conf(SECOND[4])
+    mesh.start("--no-redirect")
+    assert is_caught(SECOND[4]) and not is_caught(SCRIPTED[4])
+
+
+def test_installed_rules_keep_their_servers_where_there_is_no_file(mesh, network, servers, installed):
+    # pylint: disable=unused-argument
+    network.set_resolv_conf(SCRIPTED[4])
+    installed()
+    mesh.start("--no-redirect", "--resolv-conf", "/nonexistent", "--upstream", SECOND[4])
+    assert is_caught(SCRIPTED[4])
 
 
 def test_installed_rules_follow_beside_those_of_a_daemon(mesh, network, servers, installed):
