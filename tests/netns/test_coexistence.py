@@ -338,6 +338,19 @@ def test_earlier_nat_of_other_things_and_masquerading(mesh, network, others, fir
         assert all(goes_to_envoy(address) for address in (AUTHORITATIVE[4], AUTHORITATIVE[6]))
 
 
+def test_earlier_nat_of_queries_without_zones(mesh, network, others):
+    """Theirs decides; in a zone of ours its answers would not find back."""
+    network.set_resolv_conf(*BOTH)
+    others("chain out { type nat hook output priority -150;\n"
+           f" ip daddr {EXTRA[4]} meta l4proto {{ tcp, udp }} th dport 53 dnat ip to {AUTHORITATIVE[4]}\n"
+           f" ip6 daddr {EXTRA[6]} meta l4proto {{ tcp, udp }} th dport 53 dnat ip6 to {AUTHORITATIVE[6]}\n}}")
+    mesh.start(config={"redirect": {"dns": {"captureAll": True, "skipConntrackZoneSplit": True}}})
+    assert_served(*BOTH)
+    for server in (EXTRA[4], EXTRA[6]):
+        for tcp in (False, True):
+            assert rcode(ask("www.example.org", server=server, tcp=tcp)) == "NOERROR" and not is_caught(server, tcp)
+
+
 # systemd-resolved
 
 
