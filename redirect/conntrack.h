@@ -9,8 +9,6 @@
 
 #include <stdint.h>
 
-struct endpoint;
-
 /** Which flows to port 53, UDP and TCP, in which zone. */
 struct conntrack_flows {
 	uint16_t zone;

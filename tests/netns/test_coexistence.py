@@ -243,7 +243,7 @@ def test_kumas_chains(mesh, kuma, first, config):
     assert all(goes_to_envoy(address) for address in (AUTHORITATIVE[4], AUTHORITATIVE[6]))
     for flow in flows():
         if flow["dport"] == "53":
-            assert (flow.get("zone") == "2") == (flow["reply"].get("sport") == "15053"), flow
+            assert (flow.get("zone") == "2") == (flow["reply"].get("sport") in ("15053", "15054")), flow
     assert one.stop() == 0
 
 
@@ -271,12 +271,12 @@ def test_kumas_chains_alone_spare_its_user_only(mesh, kuma):
 WALL = """
  chain input { type filter hook input priority 0; policy drop;
   ct state established,related accept
-  iifname lo meta l4proto { tcp, udp } th dport 15053 ct state new accept
+  iifname lo meta l4proto { tcp, udp } th dport { 15053, 15054 } ct state new accept
   icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
  }
  chain output { type filter hook output priority 0; policy drop;
   ct state established,related accept
-  meta l4proto { tcp, udp } th dport { 53, 15053 } ct state new accept
+  meta l4proto { tcp, udp } th dport { 53, 15053, 15054 } ct state new accept
   icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
  }
 """

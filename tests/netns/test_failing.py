@@ -174,10 +174,12 @@ def test_killed_while_it_starts(both, load, config):
     eventually(lambda: not tables(), 5)
     sockets = load(RECURSIVE[4], RECURSIVE[6])
     seen = collections.Counter()
-    for _ in range(6):
+    for number in range(6):
         lost = [len(each.lost) for each in sockets]
         one = both.start(config=config, ready=False)
         time.sleep(took * random.uniform(0.2, 1.1))
+        if number == 5:
+            one.wait_log("redirecting")
         end_of(both, one, signal.SIGKILL)
         if config is OPEN:
             eventually(lambda: not tables(), 5)
