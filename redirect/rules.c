@@ -6,52 +6,14 @@
 #include "redirect/redirect.h"
 
 #include "conf/conf.h"
+#include "conf/user.h"
 
 #include <errno.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KUMA_UID = 5678, DNS_PORT = 53, PASSWD_SIZE = 4096 };
-
-/** Whether `text` is a UID in decimal. (uid_t)-1 means "no user" to the kernel. */
-static bool parse_uid(const char *text, uint32_t *uid)
-{
-	uint64_t value = 0;
-	const char *p = text;
-
-	for (; *p >= '0' && *p <= '9' && value < UINT32_MAX; p++) {
-		value = value * 10 + (uint64_t)(*p - '0');
-	}
-	if (p == text || *p != '\0' || value >= UINT32_MAX) {
-		return false;
-	}
-	*uid = (uint32_t)value;
-	return true;
-}
-
-static bool find_name(const char *name, uint32_t *uid)
-{
-	struct passwd entry;
-	struct passwd *found = NULL;
-	char text[PASSWD_SIZE];
-
-	if (getpwnam_r(name, &entry, text, sizeof text, &found) != 0 || !found) {
-		return false;
-	}
-	*uid = found->pw_uid;
-	return true;
-}
-
-static bool uid_exists(uid_t uid)
-{
-	struct passwd entry;
-	struct passwd *found = NULL;
-	char text[PASSWD_SIZE];
-
-	return getpwuid_r(uid, &entry, text, sizeof text, &found) == 0 && found;
-}
+enum { DNS_PORT = 53 };
 
 /** Nobody is exempt: Envoy's own connections would come back to it. */
 static int check_nobody(const struct rules *rules, struct redirect_error *error)
@@ -63,21 +25,18 @@ static int check_nobody(const struct rules *rules, struct redirect_error *error)
 		"kumaDPUser: found nothing, and neither UID %d nor the user kuma-dp exists; "
 		"expected "
 		"the name or UID of Kuma's proxy, such as \"%d\"",
-		KUMA_UID, KUMA_UID);
+		USER_KUMA_UID, USER_KUMA_UID);
 	return -ENOENT;
 }
 
-/** A UID needs no entry in the password file: containers often run users that have none. */
 static int compile_user(struct rules *rules, const char *user, struct redirect_error *error)
 {
-	if (*user == '\0') {
-		rules->uid = KUMA_UID;
-		rules->has_uid = uid_exists(KUMA_UID) || find_name("kuma-dp", &rules->uid);
-		return rules->has_uid ? 0 : check_nobody(rules, error);
-	}
-	rules->has_uid = parse_uid(user, &rules->uid) || find_name(user, &rules->uid);
+	rules->has_uid = user_find_kuma(user, &rules->uid);
 	if (rules->has_uid) {
 		return 0;
+	}
+	if (*user == '\0') {
+		return check_nobody(rules, error);
 	}
 	snprintf(error->text, sizeof error->text,
 		"kumaDPUser: there is no user %s; create it, give a UID, or leave the key empty",

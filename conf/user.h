@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Users as the configuration names them: a name of the password file, or a UID, which needs no
+ * entry there: containers often run users that have none.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { USER_KUMA_UID = 5678 };
+
+/** Find a user by its name or UID. @return false where `text` is neither; `uid` is as it was */
+bool user_find(const char *text, uint32_t *uid);
+
+/**
+ * Find Kuma's proxy as Kuma does.
+ *
+ * @param text  kumaDPUser; empty: 5678 where that UID exists, else the user kuma-dp
+ * @return false where there is no such user
+ */
+bool user_find_kuma(const char *text, uint32_t *uid);
+
+/** The user's group; the GID of the same number where the password file does not know the UID. */
+uint32_t user_group(uint32_t uid);
