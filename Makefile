@@ -24,7 +24,7 @@ FUZZ  := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
 # The tests of modules with threads run under ThreadSanitizer too.
 THREADED := test_worker test_pages
 
-PACKAGES      := libcares libevent_core libevent_extra libmnl jansson yaml-0.1
+PACKAGES      := libcares libevent_core libevent_extra libmnl libcap-ng jansson yaml-0.1
 # c-ares and libmnl first came without .pc files in some releases; Debian 12 has all of these.
 LIBS_CFLAGS   := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LIBS          := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread
@@ -151,6 +151,8 @@ WRAP_transactions := -Wl,--wrap=malloc,--wrap=calloc
 WRAP_waiters := -Wl,--wrap=calloc
 WRAP_log := -Wl,--wrap=clock_gettime
 WRAP_mesh := -Wl,--wrap=log_line
+WRAP_needs := -Wl,--wrap=privileges_have,--wrap=mnl_socket_open2,--wrap=mnl_socket_close,--wrap=mnl_socket_sendto,--wrap=mnl_socket_recvfrom
+WRAP_privileges := -Wl,--wrap=log_line
 WRAP_follower := -Wl,--wrap=inotify_init1
 WRAP_file := -Wl,--wrap=inotify_init1
 WRAP_watch := -Wl,--wrap=inotify_init1,--wrap=log_line

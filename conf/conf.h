@@ -70,6 +70,7 @@ struct conf {
 	bool dry_run;                 /* dryRun: install and uninstall print what they would do */
 
 	/* ours */
+	char user[64];                /* user: a name or UID; empty: that of Kuma's proxy */
 	char netns[PATH_MAX];         /* netns: where install and uninstall work; empty: here */
 	bool fail_closed;             /* redirect.failClosed: false */
 	uint32_t mark;                /* redirect.mark: SO_MARK of our own queries; 0x6b64 */

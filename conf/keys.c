@@ -36,6 +36,8 @@ const struct key conf_keys[] = {
 		"threads that answer queries"},
 	{"meshZones", "mesh-zone", KEY_ZONES, AT(mesh_zones), 0, 0, "ZONE", "mesh,mesh.local", NULL,
 		"answer every name below this zone from the table alone (repeatable)"},
+	{"user", "user", KEY_TEXT, AT(user), 0, 0, "USER", "", NULL,
+		"of run: become this user (a name or UID); empty: from root, Kuma's proxy's"},
 	SECTION("redirect"),
 	{"redirect.mark", "mark", KEY_MARK, AT(mark), 1, UINT32_MAX, "MARK", "0x6b64", NULL,
 		"mark on our own queries, which are not redirected"},

@@ -6,14 +6,17 @@
 #include "conf/clock.h"
 #include "conf/conf.h"
 #include "conf/log.h"
+#include "conf/privileges.h"
 #include "dns/admin/admin.h"
 #include "dns/admin/state.h"
 #include "dns/mesh/mesh.h"
+#include "dns/mesh/saved.h"
 #include "dns/resolve/resolvconf.h"
 #include "dns/resolve/routes.h"
 #include "dns/resolve/watch.h"
 #include "dns/serve/listening.h"
 #include "dns/serve/worker.h"
+#include "redirect/needs.h"
 #include "redirect/redirect.h"
 
 #include <errno.h>
@@ -40,6 +43,7 @@ enum {
 
 struct daemon {
 	struct conf conf;
+	struct privileges who;
 	struct resolv_conf resolv;
 	struct routes *routes; /* our reference */
 	struct watch *watch;
@@ -152,7 +156,10 @@ static int configure(struct daemon *d)
 	/* A daemon for DNS alone needs no Envoy: TCP is redirected where it is spoken of. */
 	d->conf.inbound.enabled = d->conf.inbound.enabled && d->conf.inbound.given;
 	d->conf.outbound.enabled = d->conf.outbound.enabled && d->conf.outbound.given;
-	int r = read_zones(&d->zones, &d->conf);
+	int r = privileges_choose(&d->who, &d->conf);
+	if (r == 0) {
+		r = read_zones(&d->zones, &d->conf);
+	}
 	if (r != 0) {
 		return r;
 	}
@@ -302,8 +309,12 @@ static int begin_serving(struct daemon *d)
 		}
 	}
 	listen_elsewhere(d);
+	int r = privileges_narrow(&d->conf);
+	if (r != 0) {
+		return r;
+	}
 	for (; d->started < d->open; d->started++) {
-		int r = worker_start(d->workers[d->started]);
+		r = worker_start(d->workers[d->started]);
 		if (r != 0) {
 			return r;
 		}
@@ -334,15 +345,20 @@ static bool has_predecessor(const struct conf *conf)
 	return taken;
 }
 
+static void log_no_redirection(const struct redirect_error *error, int r)
+{
+	bool hinted = strstr(error->text, "--no-redirect") != NULL;
+	log_error("redirection: %s%s", error->text[0] ? error->text : strerror(-r),
+		hinted ? "" : "; use --no-redirect to run without");
+}
+
 static void begin_redirecting(struct daemon *d)
 {
 	struct redirect_error error = {.text = ""};
 	struct redirect *redirect = NULL;
 	int r = redirect_open(&redirect, &d->rules, &error);
 	if (r != 0) {
-		bool hinted = strstr(error.text, "--no-redirect") != NULL;
-		log_error("redirection: %s%s", error.text[0] ? error.text : strerror(-r),
-			hinted ? "" : "; use --no-redirect to run without");
+		log_no_redirection(&error, r);
 		(void)snprintf(
 			d->state.redirect_text, sizeof(d->state.redirect_text), "%s", error.text);
 		d->state.redirect = REDIRECT_FAILED;
@@ -538,25 +554,36 @@ static int open_workers(struct daemon *d)
 	return 0;
 }
 
+/** What root alone can do, and then be root no longer. There are no threads yet. */
+static int leave_root(struct daemon *d)
+{
+	if (d->conf.state_dir[0]) {
+		int r = saved_make_directory(d->conf.state_dir, d->who.uid, d->who.gid);
+		if (r != 0) {
+			log_warning("table.stateDir: cannot make %s: %s", d->conf.state_dir,
+				strerror(-r));
+		}
+	}
+	int r = admin_open(&d->admin, d->base, &d->state);
+	return r == 0 ? privileges_become(&d->who, &d->conf) : r;
+}
+
 static int start(struct daemon *d)
 {
-	int r = open_loop(d);
-	if (r == 0) {
-		r = open_workers(d);
-	}
-	if (r != 0) {
-		return r;
-	}
 	d->state = (struct state){.conf = &d->conf,
 		.routes = d->routes,
-		.workers = d->workers,
 		.redirect = d->conf.redirect_enabled ? REDIRECT_WAITING : REDIRECT_OFF,
 		.started_ms = d->state.started_ms};
-	if (!has_predecessor(&d->conf)) {
-		r = begin_serving(d);
+	int r = open_loop(d);
+	if (r == 0) {
+		r = leave_root(d);
 	}
 	if (r == 0) {
-		r = admin_open(&d->admin, d->base, &d->state);
+		r = open_workers(d);
+		d->state.workers = d->workers;
+	}
+	if (r == 0 && !has_predecessor(&d->conf)) {
+		r = begin_serving(d);
 	}
 	if (r == 0) {
 		r = watch_open(&d->watch, d->base, d->conf.resolv_conf, WATCH_POLL_MS, &d->resolv,
@@ -622,8 +649,15 @@ static int run(const struct conf *conf, char *const *arguments)
 	if (configure(&d) != 0) {
 		return STATUS_USAGE;
 	}
+	struct redirect_error error = {.text = ""};
+	int r = d.conf.redirect_enabled ? needs_check(NEEDS_NFTABLES, &error) : 0;
+	if (r != 0) {
+		log_no_redirection(&error, r);
+		routes_unref(d.routes);
+		return STATUS_FAILURE;
+	}
 	share_descriptors(&d.conf);
-	int r = start(&d);
+	r = start(&d);
 	if (r != 0) {
 		log_error("cannot start: %s", strerror(-r));
 		d.status = STATUS_FAILURE;
@@ -659,11 +693,25 @@ static int fail_redirection(const struct redirect_error *error)
 	return STATUS_FAILURE;
 }
 
+/** Where the rules are to be: what that needs, and what they need there. */
+static int enter_namespace(const struct conf *conf)
+{
+	struct redirect_error error = {.text = ""};
+	int r = 0;
+	if (conf->netns[0]) {
+		r = needs_check(NEEDS_NETNS, &error);
+		r = r == 0 ? redirect_enter(conf->netns, &error) : r;
+	}
+	if (r == 0 && !conf->dry_run) {
+		r = needs_check(NEEDS_NFTABLES, &error);
+	}
+	return r == 0 ? EXIT_SUCCESS : fail_redirection(&error);
+}
+
 /** The rules of `install`; where they are for another network namespace, we are in it. */
 static int prepare_rules(struct rules *rules, const struct conf *conf)
 {
 	static struct resolv_conf resolv;
-	struct redirect_error error = {.text = ""};
 	int r = resolv_conf_load(&resolv, conf->resolv_conf);
 	log_set_level((enum log_level)conf->log_level);
 	if (r != 0 && conf->redirect_enabled && !conf->capture_all) {
@@ -673,8 +721,7 @@ static int prepare_rules(struct rules *rules, const struct conf *conf)
 		return STATUS_USAGE;
 	}
 	rules->fail_closed = false; /* they outlive everybody anyway */
-	return conf->netns[0] && redirect_enter(conf->netns, &error) != 0 ? fail_redirection(&error)
-									  : EXIT_SUCCESS;
+	return enter_namespace(conf);
 }
 
 static int install(const struct conf *conf, char *const *arguments)
@@ -706,8 +753,9 @@ static int uninstall(const struct conf *conf, char *const *arguments)
 	const struct rules rules = {.port = conf->port, .zones = !conf->skip_zone_split};
 	struct redirect_error error = {.text = ""};
 	(void)arguments;
-	if (conf->netns[0] && redirect_enter(conf->netns, &error) != 0) {
-		return fail_redirection(&error);
+	int status = enter_namespace(conf);
+	if (status != EXIT_SUCCESS) {
+		return status;
 	}
 	if (conf->dry_run) {
 		redirect_print_removal(stdout);

@@ -777,7 +777,7 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"table: {file: \"a\\0b\"}", "f.yaml:1: table.file: found \"a\", expected up to "
 					     "4095 octets of UTF-8 without control characters"},
 		{"worker: 1", "f.yaml:1: worker: found an unknown key, expected one of kumaDPUser, "
-			      "ipFamilyMode, listen, workers, meshZones, redirect, "
+			      "ipFamilyMode, listen, workers, meshZones, user, redirect, "
 			      "dropInvalidPackets, comments, dryRun, netns, table, forward, "
 			      "upstreams, cache, tcp, admin, log"},
 		{"redirect: {dns: {prot: 1}}",
@@ -786,7 +786,7 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 			"port, captureAll, tcp, skipConntrackZoneSplit, resolvConfigPath"},
 		{"redirect.mark: 1",
 			"f.yaml:1: redirect.mark: found an unknown key, expected one of "
-			"kumaDPUser, ipFamilyMode, listen, workers, meshZones, redirect, "
+			"kumaDPUser, ipFamilyMode, listen, workers, meshZones, user, redirect, "
 			"dropInvalidPackets, comments, dryRun, netns, "
 			"table, forward, upstreams, cache, tcp, admin, log"},
 		{"log: {\"le\\0vel\": info}",

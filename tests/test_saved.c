@@ -56,6 +56,31 @@ static void file_put(const void *octets, size_t len)
 	fclose(file);
 }
 
+static void a_directory_is_made_where_it_is_missing(void **state)
+{
+	struct stat st;
+	const uid_t other = geteuid() == 0 ? 5678 : geteuid();
+
+	(void)state;
+	assert_int_equal(saved_check_directory(path), -ENOENT);
+	assert_int_equal(saved_make_directory(path, other, other), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode, S_IFDIR | 0700);
+	assert_int_equal(st.st_uid, other);
+	assert_int_equal(saved_check_directory(path), 0);
+	/* One that is there is left to its owner. */
+	assert_int_equal(chmod(path, 0750), 0);
+	assert_int_equal(saved_make_directory(path, geteuid() + 1, 1), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode, S_IFDIR | 0750);
+	assert_int_equal(st.st_uid, other);
+	assert_int_equal(rmdir(path), 0);
+	/* Its parents are not made. */
+	char deep[128];
+	snprintf(deep, sizeof deep, "%s/state", path);
+	assert_int_equal(saved_make_directory(deep, other, other), -ENOENT);
+}
+
 static void assert_saved(struct span document)
 {
 	struct saved saved;
@@ -181,6 +206,7 @@ static void a_write_that_fails_keeps_the_old_one(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		in_directory(a_directory_is_made_where_it_is_missing),
 		in_directory(a_document_is_read_back_as_written),
 		in_directory(nobody_else_may_read_it_and_no_new_file_is_left),
 		in_directory(any_damage_is_seen),

@@ -3,6 +3,7 @@
  * /status: what a person wants to know first, a line a subject.
  */
 #include "conf/clock.h"
+#include "conf/privileges.h"
 #include "dns/admin/gather.h"
 #include "dns/admin/pages.h"
 #include "dns/admin/process.h"
@@ -65,6 +66,13 @@ static void put_redirect(struct text *text, const struct state *state)
 		state->redirect_text[0] ? ": " : "");
 	text_add_foreign(text, state->redirect_text);
 	text_add(text, "\n");
+}
+
+/** Who this process is, and what it may do. */
+static void put_privileges(struct text *text)
+{
+	char what[PRIVILEGES_TEXT_SIZE];
+	text_add(text, "running as:   %s\n", privileges_describe(what, sizeof(what)));
 }
 
 static void put_table(struct text *text, const struct state *state)
@@ -297,6 +305,7 @@ void page_status(struct httpd_reply *reply, const struct page_ask *ask)
 	put_ready(&text, state);
 	put_listening(&text, state);
 	put_redirect(&text, state);
+	put_privileges(&text);
 	put_table(&text, state);
 	put_mesh(&text, state);
 	put_servers(&text, &all);

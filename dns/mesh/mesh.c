@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -234,6 +235,18 @@ static int source_reported(
 	return 0;
 }
 
+/* Said at the start, not when there is a table to be kept. */
+static void state_dir_check(struct mesh *mesh)
+{
+	int rc = saved_check_directory(mesh->conf->state_dir);
+	if (rc < 0) {
+		mesh->save_failed = true;
+		log_warning("table.stateDir: the table cannot be kept in %s: UID %u may not write "
+			    "there: %s",
+			mesh->conf->state_dir, geteuid(), strerror(-rc));
+	}
+}
+
 /* Serve the table of the last run until the source speaks. */
 static void saved_serve(struct mesh *mesh)
 {
@@ -297,6 +310,7 @@ int mesh_open(struct mesh **out, struct event_base *base, const struct conf *con
 	mesh->trim = evtimer_new(base, trim_due, mesh);
 	int rc = mesh->trim ? 0 : -ENOMEM;
 	if (rc == 0 && conf->state_dir[0] != '\0') {
+		state_dir_check(mesh);
 		saved_serve(mesh);
 	}
 	if (rc == 0) {

@@ -56,6 +56,31 @@ static const char *fault_of(const uint8_t *octets, size_t len)
 	return memcmp(octets, line, LINE_LEN) != 0 ? "damaged: the checksum differs" : NULL;
 }
 
+/** Not behind a link, so that it is no directory of others that somebody put in its place. */
+static int directory_give(const char *directory, uid_t uid, gid_t gid)
+{
+	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0) {
+		return -errno;
+	}
+	int rc = fchown(fd, uid, gid) < 0 ? -errno : 0;
+	close(fd);
+	return rc;
+}
+
+int saved_make_directory(const char *directory, uid_t uid, gid_t gid)
+{
+	if (mkdir(directory, 0700) < 0) {
+		return errno == EEXIST ? 0 : -errno;
+	}
+	return uid == geteuid() ? 0 : directory_give(directory, uid, gid);
+}
+
+int saved_check_directory(const char *directory)
+{
+	return faccessat(AT_FDCWD, directory, W_OK | X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
 int saved_read(struct saved *saved, const char *directory, size_t size_max)
 {
 	*saved = (struct saved){0};

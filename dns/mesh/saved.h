@@ -6,12 +6,27 @@
 
 #include "dns/wire/cursor.h"
 
+#include <sys/types.h>
+
 /** A document that was read back. */
 struct saved {
 	uint8_t *octets;      /* the file, owned */
 	struct span document; /* part of it */
 	char problem[128];    /* why it could not be read */
 };
+
+/**
+ * Make the state directory where it is missing, for this user alone (mode 0700). One that is there
+ * is somebody's: it stays as it is.
+ *
+ * @return 0; what the file system says
+ */
+int saved_make_directory(const char *directory, uid_t uid, gid_t gid)
+	__attribute__((warn_unused_result));
+
+/** Whether files can be made and replaced there. @return 0; -EACCES, -EROFS, -ENOENT and the like
+ */
+int saved_check_directory(const char *directory) __attribute__((warn_unused_result));
 
 /**
  * Read what saved_write wrote, and nothing else.

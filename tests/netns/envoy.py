@@ -144,7 +144,7 @@ class Envoy:
         if os.path.exists(self.path):
             os.unlink(self.path)
         self._listener.bind(self.path)
-        os.chmod(self.path, 0o755)
+        os.chmod(self.path, 0o777)  # for daemons of any user; Envoy's own is for its user, and root
         self._listener.listen(16)
         self._spawn(self._accept, self._listener)
         return self

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands beside an application in a mesh: a work directory, Envoy's socket in it, and daemons."""
 
+import os
 import pathlib
 import tempfile
 
@@ -15,6 +16,7 @@ class Mesh:
     def __init__(self, network):
         self.network = network
         self.directory = pathlib.Path(tempfile.mkdtemp(dir="/run"))
+        self.directory.chmod(0o711)  # as kuma-dp does; daemons may run as another user than root
         self.envoy = envoys.Envoy(self.directory)
         self.daemons = []
 
@@ -27,9 +29,14 @@ class Mesh:
         self.envoy.start()
         return self
 
-    def start(self, *flags, config=None, environment=None, wrapper=(), ready=True):
-        """Start a daemon on this work directory; ready where not asked otherwise."""
+    def start(self, *flags, config=None, environment=None, wrapper=(), ready=True, owner=None):
+        """Start a daemon on this work directory; ready where not asked otherwise.
+
+        `owner` is the UID that its own directory belongs to, where a wrapper makes it another one than ours.
+        """
         directory = pathlib.Path(tempfile.mkdtemp(dir=self.directory))
+        if owner:
+            os.chown(directory, owner, owner)
         whole = {"table": {"workDir": self.directory, "pollInterval": "50ms"}}
         for section, keys in (config or {}).items():
             whole[section] = {**whole.get(section, {}), **keys} if isinstance(keys, dict) else keys
