@@ -162,9 +162,13 @@ install: $(BUILD)/kuma-dns
 	install -D -m 755 $(BUILD)/kuma-dns $(DESTDIR)$(PREFIX)/sbin/kuma-dns
 	install -D -m 644 conf/kuma-dns.8 $(DESTDIR)$(PREFIX)/share/man/man8/kuma-dns.8
 	install -D -m 644 conf/kuma-dns.yaml $(DESTDIR)$(PREFIX)/share/doc/kuma-dns/examples/kuma-dns.yaml
+	install -D -m 644 conf/kubernetes.yaml $(DESTDIR)$(PREFIX)/share/doc/kuma-dns/examples/kubernetes.yaml
+	install -D -m 644 conf/kuma-dns.service $(DESTDIR)$(PREFIX)/lib/systemd/system/kuma-dns.service
+	sed -i 's|/usr/local|$(PREFIX)|' $(DESTDIR)$(PREFIX)/lib/systemd/system/kuma-dns.service
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/kuma-dns $(DESTDIR)$(PREFIX)/share/man/man8/kuma-dns.8
+	rm -f $(DESTDIR)$(PREFIX)/lib/systemd/system/kuma-dns.service
 	rm -rf $(DESTDIR)$(PREFIX)/share/doc/kuma-dns
 
 format:
