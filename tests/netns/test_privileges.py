@@ -78,6 +78,17 @@ def test_root_becomes_kumas_user_in_every_thread(mesh):
 
 
 @OTHERS
+def test_kumas_user_is_found_without_being_named(mesh):
+    passwd = mesh.directory / "passwd"
+    passwd.write_text(pathlib.Path("/etc/passwd").read_text() + f"mesh:x:{USER}:{USER}::/:/bin/false\n")
+    wrapper = ["unshare", "--mount", "sh", "-c", f"mount --bind {passwd} /etc/passwd; exec \"$@\"", "sh"]
+    one = mesh.start(wrapper=wrapper)
+    assert_reduced(one, USER, NET_ADMIN)
+    # What the kernel hides from another user of a process that changed its own, it shows the process itself.
+    assert one.metric("process_open_fds") > 5 and one.metric("process_resident_memory_bytes") > 0
+
+
+@OTHERS
 def test_rules_follow_resolv_conf_after_root_is_gone(mesh, network, second):  # pylint: disable=unused-argument
     one = mesh.start("--kuma-dp-user", str(USER))
     assert is_caught(RECURSIVE[4])
