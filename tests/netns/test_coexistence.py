@@ -141,7 +141,8 @@ def test_dockers_resolver(mesh, docker, first, config):
 def test_dockers_resolver_beside_installed_rules(mesh, docker, first):
     if first:
         docker()
-    sh(daemons.binary(), "install", "--kuma-dp-user", str(USER), "--redirect-inbound=false", "--redirect-outbound=false")
+    sh(daemons.binary(), "install", "--kuma-dp-user", str(USER), "--redirect-inbound=false",
+       "--redirect-outbound=false")
     mesh.start("--no-redirect")
     if not first:
         docker()

@@ -291,8 +291,8 @@ def test_options_leave_the_redirection_alone(mesh, network, servers):  # pylint:
 @pytest.fixture
 def installed(mesh):
     def install(*flags):
-        sh(daemons.binary(), "install", "--kuma-dp-user", "5678", "--redirect-inbound=false", "--redirect-outbound=false",
-           *flags)
+        sh(daemons.binary(), "install", "--kuma-dp-user", "5678", "--redirect-inbound=false",
+           "--redirect-outbound=false", *flags)
     yield install
     sh(daemons.binary(), "uninstall")
 
