@@ -179,7 +179,8 @@ static void ask(struct span message, unsigned way)
 	struct writer out = {.data = octets, .size = sizeof(octets)};
 	size_t limit = way & 2 ? sizeof(octets) : 0;
 	enum verdict verdict = answer(&q, message, &authority, limit, &out, &answered);
-	bool sent = verdict == VERDICT_SEND || verdict == VERDICT_REFRESH;
+	bool sent =
+		verdict == VERDICT_SEND || verdict == VERDICT_REFRESH || verdict == VERDICT_CANARY;
 	require((verdict == VERDICT_DROP) ==
 		(message.len < HEADER_LEN || (message.data[2] & 0x80)));
 	require(sent == (out.len > 0));

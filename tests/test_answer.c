@@ -80,7 +80,8 @@ static struct outcome *outcome_of(
 	assert_int_equal(allocations, before);
 	o.len = out.len;
 	o.packet = NULL;
-	if (o.verdict == VERDICT_SEND || o.verdict == VERDICT_REFRESH) {
+	if (o.verdict == VERDICT_SEND || o.verdict == VERDICT_REFRESH ||
+		o.verdict == VERDICT_CANARY) {
 		o.packet = packet_of((struct span){o.octets, out.len});
 	} else {
 		assert_int_equal(out.len, 0);
@@ -421,6 +422,27 @@ static void names_that_ask_to_explain_are_told_apart(void **state)
 			verdict_of(asked_for[i].octets, asked_for[i].len, TYPE_A, CLASS_IN),
 			VERDICT_FORWARD);
 	}
+}
+
+/* Whatever the configuration says of the zone that they are in. */
+static void canaries_are_answered_here(void **state)
+{
+	(void)state;
+	static const char name[] = "0123456789abcdef01234567.canary.kuma-dns.internal";
+	struct mesh_zones internal = {.count = 1, .item = {name_of("internal")}};
+	struct authority from = usual();
+	struct outcome *o = asked(name, TYPE_TXT);
+	assert_int_equal(o->verdict, VERDICT_CANARY);
+	assert_int_equal(ldns_rr_list_rr_count(ldns_pkt_answer(o->packet)), 1);
+	outcome_end(o);
+	from.zones = &internal;
+	from.table = NULL;
+	o = asked_of(&from, name, TYPE_TXT);
+	assert_int_equal(o->verdict, VERDICT_CANARY);
+	outcome_end(o);
+	o = asked(name, TYPE_A);
+	assert_int_equal(o->verdict, VERDICT_FORWARD);
+	outcome_end(o);
 }
 
 /* RFC 8906: every shape of query gets an answer, but for what can only be a loop. */
@@ -916,6 +938,7 @@ int main(void)
 		cmocka_unit_test(what_is_for_another_server_is_passed_on),
 		cmocka_unit_test(other_classes_of_mesh_names_are_refused),
 		cmocka_unit_test(names_that_ask_to_explain_are_told_apart),
+		cmocka_unit_test(canaries_are_answered_here),
 		cmocka_unit_test(errors_are_answers),
 		cmocka_unit_test(every_kind_of_response_has_our_options),
 		cmocka_unit_test(malformed_options_are_formerr),

@@ -31,6 +31,7 @@ enum {
 	ORDER_DROP = 'd',
 	ORDER_FORWARD = 'f',
 	ORDER_BIG = 'b',
+	ORDER_CANARY = 'c',
 	BIG_LEN = 60000,
 	FRAME_LEN =
 		2 + HEADER_LEN + 1, /* of the queries here, and of the answers that are not big */
@@ -93,7 +94,7 @@ static enum verdict serve(
 	if (order == ORDER_BIG) {
 		memset(writer_room(out, BIG_LEN - message.len), 'b', BIG_LEN - message.len);
 	}
-	return VERDICT_SEND;
+	return order == ORDER_CANARY ? VERDICT_CANARY : VERDICT_SEND;
 }
 
 static void on_heartbeat(evutil_socket_t fd, short what, void *arg)
@@ -275,6 +276,20 @@ static void reset(int fd)
 {
 	struct linger now = {.l_onoff = 1};
 	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now)), 0);
+	close(fd);
+}
+
+static void answers_to_canaries_are_sent_and_not_counted(void **state)
+{
+	struct server *s = *state;
+	start(s);
+	int fd = client(s);
+	ask(fd, 1, ORDER_CANARY);
+	assert_int_equal(take(s, fd), 1);
+	assert_int_equal(s->stats.request.count, 0);
+	ask(fd, 2, ORDER_ANSWER);
+	assert_int_equal(take(s, fd), 2);
+	assert_int_equal(s->stats.request.count, 1);
 	close(fd);
 }
 
@@ -817,6 +832,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		STATEMENT(a_query_is_answered),
+		STATEMENT(answers_to_canaries_are_sent_and_not_counted),
 		STATEMENT(pipelined_queries_are_all_answered),
 		STATEMENT(frames_may_come_octet_by_octet),
 		STATEMENT(forwarded_answers_come_as_they_are_ready),

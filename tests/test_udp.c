@@ -21,7 +21,7 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-enum { ORDER_DROP = 'd', ORDER_FORWARD = 'f', ORDER_LARGEST = 'l' };
+enum { ORDER_DROP = 'd', ORDER_FORWARD = 'f', ORDER_LARGEST = 'l', ORDER_CANARY = 'c' };
 
 struct server {
 	struct event_base *base;
@@ -102,7 +102,7 @@ static enum verdict serve(
 		memset(writer_room(out, left), 'x', left);
 	}
 	assert_false(out->fault);
-	return VERDICT_SEND;
+	return order == ORDER_CANARY ? VERDICT_CANARY : VERDICT_SEND;
 }
 
 static struct endpoint endpoint_of(const char *text, uint16_t port)
@@ -267,6 +267,27 @@ static void answers_go_to_who_asked(void **state)
 		close(fd[i]);
 	}
 	assert_int_equal(s->stats.request.count, 3);
+}
+
+static void answers_to_canaries_are_sent_and_not_counted(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (uint16_t i = 0; i < 4; i++) {
+		ask(fd, i, i == 1 ? 'x' : ORDER_CANARY);
+	}
+	turn(s);
+	for (uint16_t i = 0; i < 4; i++) {
+		assert_int_equal(take(fd, &len), i);
+	}
+	assert_int_equal(s->stats.request.count, 1);
+	ask(fd, 5, 'x');
+	turn(s);
+	assert_int_equal(take(fd, &len), 5);
+	assert_int_equal(s->stats.request.count, 2);
+	close(fd);
 }
 
 static void answers_leave_from_the_ipv4_address_asked(void **state)
@@ -555,6 +576,7 @@ int main(void)
 		STATEMENT(a_query_is_answered),
 		STATEMENT(batches_are_answered_with_one_call_each),
 		STATEMENT(answers_go_to_who_asked),
+		STATEMENT(answers_to_canaries_are_sent_and_not_counted),
 		STATEMENT(answers_leave_from_the_ipv4_address_asked),
 		STATEMENT(another_of_us_gets_what_comes_after_leaving),
 		STATEMENT(another_of_us_gets_it_on_a_wildcard_address_too),

@@ -15,6 +15,7 @@
 #include "dns/resolve/forward.h"
 #include "dns/serve/explain.h"
 #include "dns/serve/worker.h"
+#include "dns/wire/canary.h"
 
 #include <errno.h>
 #include <net/if.h>
@@ -308,6 +309,35 @@ static void local_names_are_answered_over_udp_and_tcp(void **state)
 	worker_close(worker);
 	close(udp);
 	close(tcp);
+}
+
+/* By any worker, with the secret of all of them; and figures of the application know nothing of it.
+ */
+static void a_canary_comes_back_and_is_not_counted(void **state)
+{
+	static const struct canary canary = {.id = 7, .nonce = 8, .more = 9};
+	uint8_t query[CANARY_QUERY_LEN], message[RESPONSE_MAX];
+	struct conf conf;
+	(void)state;
+	limits(&conf);
+	atomic_store(&forwarded, 0);
+	struct worker *worker = open_worker(&conf);
+	assert_int_equal(worker_start(worker), 0);
+	int udp = client(&conf, SOCK_DGRAM);
+	canary_query(query, &canary);
+	assert_int_equal(send(udp, query, sizeof(query), 0), sizeof(query));
+	ssize_t n = recv(udp, message, sizeof(message), 0);
+	assert_true(n > 0);
+	assert_int_equal(
+		canary_read((struct span){message, (size_t)n}, &canary, &secret), CANARY_US);
+	worker_stop(worker);
+	for (enum counter which = 0; which < STAT_COUNT; which++) {
+		assert_int_equal(count(worker, which), 0);
+	}
+	assert_int_equal(worker_stats(worker)->request.count, 0);
+	assert_int_equal(atomic_load(&forwarded), 0);
+	worker_close(worker);
+	close(udp);
 }
 
 /* Most clients ask for A and AAAA in turns: neither may always get the same address first. */
@@ -880,6 +910,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(local_names_are_answered_over_udp_and_tcp),
+		cmocka_unit_test(a_canary_comes_back_and_is_not_counted),
 		cmocka_unit_test(addresses_take_turns_for_who_asks_two_questions),
 		cmocka_unit_test(before_the_first_table_mesh_names_fail),
 		cmocka_unit_test(a_table_may_come_before_the_start),

@@ -6,6 +6,7 @@
 #include "dns/serve/answer.h"
 
 #include "dns/serve/special.h"
+#include "dns/wire/canary.h"
 #include "dns/wire/response.h"
 
 enum {
@@ -262,6 +263,11 @@ static enum verdict answer_question(const struct decision *d)
 	if (q->qtype == TYPE_TXT && (q->qclass == CLASS_CH || q->qclass == CLASS_IN) &&
 		asks_to_explain(&q->qname)) {
 		return VERDICT_EXPLAIN;
+	}
+	if (canary_is(q)) {
+		canary_answer(q, d->authority->hop.secret, edns_options_span(&d->answered->options),
+			d->out, d->limit);
+		return VERDICT_CANARY;
 	}
 	if (q->qclass != CLASS_IN && q->qclass != CLASS_ANY) {
 		return d->zone ? send_error(d, RCODE_REFUSED, EDE_NONE) : answer_foreign(d);

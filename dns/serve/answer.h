@@ -35,6 +35,7 @@ struct authority {
 
 enum verdict {
 	VERDICT_SEND,    /* the response stands in `out` */
+	VERDICT_CANARY,  /* likewise; `q` is one of our own kind, and counts nowhere */
 	VERDICT_REFRESH, /* likewise; and `q` is to be asked upstream, before its answer ends */
 	VERDICT_FORWARD, /* not ours: `q` is good and has to be asked upstream */
 	VERDICT_PASS,    /* for the very server that was asked, octet for octet */

@@ -13,8 +13,9 @@
  *
  * @param message  borrowed: valid during the call
  * @param from     borrowed likewise; the response to it may be handed to the transport inside
- * @param out      room for the response; its `len` grows by it where VERDICT_SEND is returned
- * @return VERDICT_SEND: send what stands in `out`; VERDICT_FORWARD: the response comes later
+ * @param out      room for the response; its `len` grows by it where it is to be sent
+ * @return VERDICT_SEND: send what stands in `out`; VERDICT_CANARY: likewise, and do not count it;
+ * VERDICT_FORWARD: the response comes later
  * through udp_send or tcp_send; VERDICT_DROP: there is none
  */
 typedef enum verdict serve_message(

@@ -191,7 +191,7 @@ static void write_answers(struct connection *c)
 	w->len = 0;
 }
 
-/** Serve one query. @return how many answers were composed: 0 or 1 */
+/** Serve one query. @return how many answers count: 0 or 1 */
 static unsigned serve_query(struct connection *c, struct span message)
 {
 	struct tcp *t = c->tcp;
@@ -211,12 +211,12 @@ static unsigned serve_query(struct connection *c, struct span message)
 	if (verdict != VERDICT_FORWARD) {
 		c->waiting--;
 	}
-	if (verdict != VERDICT_SEND) {
+	if (verdict != VERDICT_SEND && verdict != VERDICT_CANARY) {
 		w->len = at;
 		return 0;
 	}
 	octets_put_u16(w->data + at, (uint16_t)(w->len - at - PREFIX_LEN));
-	return 1;
+	return verdict == VERDICT_SEND;
 }
 
 enum frame {

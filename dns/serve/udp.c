@@ -74,6 +74,7 @@ struct udp {
 	struct control out_control[UDP_BATCH];
 	struct requestor from[UDP_BATCH];
 	struct replies replies;
+	unsigned canaries; /* among the answers to the batch */
 	uint8_t in_slot[UDP_BATCH][SLOT_STRIDE];
 	uint8_t out_slot[UDP_BATCH][SLOT_STRIDE];
 };
@@ -162,12 +163,15 @@ static unsigned compose(const struct udp_socket *s, unsigned received)
 {
 	struct udp *u = s->udp;
 	unsigned ready = 0;
+	u->canaries = 0;
 	for (unsigned i = 0; i < received; i++) {
 		const struct requestor *from = requestor_received(s, i);
 		struct writer w = {.data = u->out_slot[ready], .size = UDP_SLOT_SIZE};
-		if (u->serve(u->ctx, message_received(u, i), from, &w) != VERDICT_SEND) {
+		enum verdict verdict = u->serve(u->ctx, message_received(u, i), from, &w);
+		if (verdict != VERDICT_SEND && verdict != VERDICT_CANARY) {
 			continue;
 		}
+		u->canaries += verdict == VERDICT_CANARY;
 		struct msghdr *header = &u->out[ready].msg_hdr;
 		header->msg_name = &u->from[i].peer;
 		header->msg_namelen = from->peer.len;
@@ -214,7 +218,8 @@ static void udp_readable(evutil_socket_t fd, short what, void *arg)
 		unsigned ready = compose(s, (unsigned)received);
 		if (ready > 0) {
 			send_batch(s, u->out, ready);
-			histogram_add(&u->stats->request, (uint64_t)(clock_ns() - begin), ready);
+			histogram_add(&u->stats->request, (uint64_t)(clock_ns() - begin),
+				ready - u->canaries);
 		}
 		if (received < UDP_BATCH) {
 			return;

@@ -320,6 +320,8 @@ static enum verdict serve(
 		}
 		forward_query(w->forward, &q, &answered.options, from, response_limit(&q, from));
 		break;
+	case VERDICT_CANARY:
+		break;
 	case VERDICT_DROP:
 		stats_add(&w->stats,
 			message.len < HEADER_LEN ? STAT_DROP_SHORT : STAT_DROP_RESPONSE, 1);
