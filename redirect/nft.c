@@ -215,6 +215,12 @@ static void put_uid(struct batch *b, const struct term *t)
 	}
 }
 
+static void put_priority(struct batch *b, const struct term *t)
+{
+	batch_load_meta(b, NFT_META_PRIORITY);
+	batch_compare(b, t->differs ? NFT_CMP_NEQ : NFT_CMP_EQ, &t->first, sizeof t->first);
+}
+
 /** A name that goes on anyhow is compared as far as it is written. */
 static void put_interface(struct batch *b, enum nft_meta_keys key, const char *name)
 {
@@ -335,6 +341,9 @@ static void put_term(struct batch *b, const struct ruleset *set, const struct te
 		break;
 	case TERM_UID:
 		put_uid(b, t);
+		break;
+	case TERM_PRIORITY:
+		put_priority(b, t);
 		break;
 	case TERM_OUT:
 		put_interface(b, NFT_META_OIFNAME, t->name);

@@ -15,7 +15,13 @@
 struct conf;
 struct redirect;
 
-enum { RULES_SERVERS_MAX = 16 };
+enum {
+	RULES_SERVERS_MAX = 16,
+	/* SO_PRIORITY of a query that is redirected even though `uid` sent it: how the daemon asks
+	 * as an application does, whoever it is. Anybody may set it, and nothing else does: of
+	 * what the kernel makes of IP_TOS it is no value. */
+	RULES_CANARY_PRIORITY = 5
+};
 
 /** What to intercept. */
 struct rules {
@@ -75,6 +81,16 @@ bool rules_set_servers(struct rules *rules, const struct endpoint *servers, unsi
  */
 int redirect_open(struct redirect **redirect, const struct rules *rules,
 	struct redirect_error *error) __attribute__((warn_unused_result));
+
+/**
+ * Whether queries to one of the servers are captured, canaries of the exempt user among them: its
+ * family is, it is not link-local, and neither its address nor the user is excluded.
+ *
+ * @param transport  CONF_UDP or CONF_TCP: a user may be excluded for one of them
+ * @param uid        of the process
+ */
+bool rules_capture(
+	const struct rules *rules, const struct endpoint *server, uint32_t transport, uint32_t uid);
 
 /** Name of our table, family inet. */
 const char *redirect_table(const struct redirect *redirect);

@@ -116,12 +116,46 @@ int rules_compile(struct rules *rules, const struct conf *conf, const struct end
 	return compile_user(rules, conf->kuma_dp_user, error);
 }
 
+static bool is_in(const struct conf_network *network, const struct endpoint *e)
+{
+	const uint8_t *address = e->sa.sa_family == AF_INET6 ? e->in6.sin6_addr.s6_addr
+							     : (const uint8_t *)&e->in.sin_addr;
+	const unsigned whole = network->bits / 8;
+	const uint8_t mask = (uint8_t)(0xff00 >> network->bits % 8);
+
+	return network->family == e->sa.sa_family && memcmp(address, network->octet, whole) == 0 &&
+	       (mask == 0 || (address[whole] & mask) == network->octet[whole]);
+}
+
+static bool is_excluded(const struct conf_exclusion *exclusion, uint32_t transport, uint32_t uid)
+{
+	return (exclusion->transports & transport) != 0 && exclusion->ports.first <= DNS_PORT &&
+	       DNS_PORT <= exclusion->ports.last && exclusion->uids.first <= uid &&
+	       uid <= exclusion->uids.last;
+}
+
 /** A link-local server cannot be answered for, see redirect/nft.h. */
 static bool captures(const struct rules *rules, const struct endpoint *server)
 {
 	return server->sa.sa_family == AF_INET6
 		       ? rules->ipv6 && !IN6_IS_ADDR_LINKLOCAL(&server->in6.sin6_addr)
 		       : rules->ipv4;
+}
+
+bool rules_capture(
+	const struct rules *rules, const struct endpoint *server, uint32_t transport, uint32_t uid)
+{
+	const struct conf_networks *ips = &rules->outbound.exclude_ips;
+	const struct conf_exclusions *uids = &rules->outbound.exclude_uids;
+	bool captured = captures(rules, server);
+
+	for (unsigned i = 0; i < ips->count && captured; i++) {
+		captured = !is_in(&ips->item[i], server);
+	}
+	for (unsigned i = 0; i < uids->count && captured; i++) {
+		captured = !is_excluded(&uids->item[i], transport, uid);
+	}
+	return captured;
 }
 
 /** A line that is cut at `size` stays a string. */

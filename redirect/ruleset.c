@@ -150,12 +150,21 @@ static void except_mark(struct ruleset *set, enum ruleset_chain chain)
 	add(rule, TERM_RETURN);
 }
 
+/** Of Kuma's user, but no canary: those only seek DNS. */
+static void add_proxy(struct ruleset *set, struct rule *rule)
+{
+	add_number(rule, TERM_UID, set->rules->uid);
+	if (has_dns(set->rules) && rule->chain != CHAIN_OUTBOUND) {
+		add_number(rule, TERM_PRIORITY, RULES_CANARY_PRIORITY)->differs = true;
+	}
+}
+
 static void except_uid(struct ruleset *set, enum ruleset_chain chain)
 {
 	if (set->rules->has_uid) {
 		struct rule *rule = begin(set, chain, "Kuma's proxy");
 
-		add_number(rule, TERM_UID, set->rules->uid);
+		add_proxy(set, rule);
 		add(rule, TERM_RETURN);
 	}
 }
@@ -401,7 +410,7 @@ static void jump_outbound(struct ruleset *set, bool of_uid)
 	struct rule *rule = begin_tcp(set, CHAIN_NAT_OUT, "outbound TCP");
 
 	if (of_uid) {
-		add_number(rule, TERM_UID, set->rules->uid);
+		add_proxy(set, rule);
 	}
 	add_number(rule, TERM_TRANSPORT, CONF_TCP);
 	add(rule, TERM_OUTBOUND);
@@ -414,7 +423,7 @@ static void except_dns_over_tcp(struct ruleset *set, bool of_uid)
 	struct rule *rule = begin(set, CHAIN_NAT_OUT, of_uid ? "DNS of Kuma's proxy" : "other DNS");
 
 	if (of_uid) {
-		add_number(rule, TERM_UID, set->rules->uid);
+		add_proxy(set, rule);
 	}
 	add_number(rule, TERM_TRANSPORT, CONF_TCP);
 	add_number(rule, TERM_PORT, DNS_PORT);

@@ -17,7 +17,7 @@
  *         oifname "lo" meta l4proto { tcp, udp } th dport 15053 ct zone set 2
  *         oifname "lo" icmp type destination-unreachable @th,240,16 15053 ct zone set 2
  *         oifname "lo" icmpv6 type destination-unreachable @th,400,16 15053 ct zone set 2
- *         meta skuid 5678 return
+ *         meta skuid 5678 meta priority != 0:5 return
  *         <excluded users and addresses> return
  *         ip6 daddr fe80::/64 return
  *         meta l4proto { tcp, udp } th dport 53 ip daddr @ns4 ct zone set 2
@@ -27,7 +27,7 @@
  *         type nat hook output priority -102; policy accept;
  *         meta mark 0x6b64 return
  *         <excluded users and addresses> return
- *         meta skuid 5678 return
+ *         meta skuid 5678 meta priority != 0:5 return
  *         ip6 daddr fe80::/64 return
  *         meta l4proto { tcp, udp } th dport 53 ip daddr @ns4 redirect to :15053
  *         meta l4proto { tcp, udp } th dport 53 ip6 daddr @ns6 redirect to :15053
@@ -44,7 +44,9 @@
  *    fail at once.
  * Link-local addresses are left alone: the asker's is then link-local as well, and an answer to it
  * cannot be routed from loopback.
- * The UID returns after our answers have their zone: the daemon itself may run under that UID.
+ * The UID returns after our answers have their zone: the daemon itself may run under that UID. Then
+ * its canaries are that UID's, too; their priority (RULES_CANARY_PRIORITY) sets them apart, and is
+ * only looked at for packets of that UID.
  *
  * Where all of port 53 is captured, and queries to other servers have a port of their own, 15054:
  *
@@ -53,8 +55,8 @@
  *
  * Outbound TCP adds to nat_out, around the UID's return and behind everything:
  *
- *         meta skuid 5678 meta l4proto tcp th dport 53 return
- *         meta skuid 5678 meta l4proto tcp jump outbound
+ *         meta skuid 5678 meta priority != 0:5 meta l4proto tcp th dport 53 return
+ *         meta skuid 5678 meta priority != 0:5 meta l4proto tcp jump outbound
  *         meta l4proto tcp th dport 53 return          DNS over TCP that is not ours goes direct
  *         meta l4proto tcp jump outbound
  *
@@ -88,6 +90,7 @@ enum term_type {
 	/* conditions */
 	TERM_MARK,        /* `first` */
 	TERM_UID,         /* `first` to `last` */
+	TERM_PRIORITY,    /* `first`: SO_PRIORITY of the socket */
 	TERM_OUT,         /* interface `name` */
 	TERM_IN,          /* interface `name`; `br+`: all that begin with `br` */
 	TERM_FAMILY,      /* `family` */
@@ -109,8 +112,9 @@ enum term_type {
 
 struct term {
 	enum term_type type;
-	bool differs;    /* the condition is that it is not so: TERM_UID, TERM_ADDRESS */
-	bool source;     /* of a port or an address; else the destination */
+	bool differs; /* the condition is that it is not so: TERM_UID, TERM_ADDRESS, TERM_PRIORITY
+		       */
+	bool source;  /* of a port or an address; else the destination */
 	uint16_t family; /* AF_INET, AF_INET6 */
 	uint32_t first;
 	uint32_t last;

@@ -95,6 +95,9 @@ static void print_term(const struct ruleset *set, const struct term *t, FILE *ou
 	case TERM_UID:
 		print_range(t, "meta skuid", out);
 		break;
+	case TERM_PRIORITY: /* as tc writes handles */
+		fprintf(out, "meta priority %s0:%" PRIx32, t->differs ? "!= " : "", t->first);
+		break;
 	case TERM_OUT:
 		print_interface(t, "oifname", out);
 		break;

@@ -114,6 +114,53 @@ static void tcp_is_not_redirected_without_a_user(void **state)
 	assert_int_equal(rules_compile(&rules, &conf, NULL, 0, &error), 0);
 }
 
+static void what_is_excluded_is_not_captured(void **state)
+{
+	static const struct {
+		const char *server;
+		uint32_t transport;
+		uint32_t uid;
+		bool captured;
+	} cases[] = {
+		{"192.0.2.1", CONF_UDP, 0, true},
+		{"2001:db8::1", CONF_TCP, 0, true},
+		{"fe80::1", CONF_UDP, 0, false},
+		{"10.159.255.255", CONF_UDP, 0, false},
+		{"10.160.0.0", CONF_UDP, 0, true},
+		{"10.127.255.255", CONF_UDP, 0, true},
+		{"192.0.2.53", CONF_TCP, 0, false},
+		{"192.0.2.54", CONF_TCP, 0, true},
+		{"fd00::1", CONF_UDP, 0, false},
+		{"fd00::2", CONF_UDP, 0, true},
+		{"192.0.2.1", CONF_UDP, 7, false},
+		{"192.0.2.1", CONF_TCP, 7, true},
+		{"192.0.2.1", CONF_UDP, 8, true},
+		{"192.0.2.1", CONF_TCP, 9, false},
+		{"192.0.2.1", CONF_TCP, 10, true},
+	};
+	struct rules rules = {.ipv4 = true, .ipv6 = true, .capture_all = true};
+	struct conf_traffic *outbound = &rules.outbound;
+
+	(void)state;
+	assert_int_equal(networks_add(&outbound->exclude_ips, "10.128.0.0/11"), 0);
+	assert_int_equal(networks_add(&outbound->exclude_ips, "192.0.2.53"), 0);
+	assert_int_equal(networks_add(&outbound->exclude_ips, "fd00::1"), 0);
+	assert_int_equal(exclusions_add(&outbound->exclude_uids, "udp:50-60:7"), 0);
+	assert_int_equal(exclusions_add(&outbound->exclude_uids, "80:8"), 0);
+	assert_int_equal(exclusions_add(&outbound->exclude_uids, "9"), 0);
+	for (unsigned i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		const struct endpoint e = server(cases[i].server);
+		assert_int_equal(rules_capture(&rules, &e, cases[i].transport, cases[i].uid),
+			cases[i].captured);
+	}
+	const struct endpoint ipv6 = server("2001:db8::1");
+	rules.ipv6 = false;
+	assert_false(rules_capture(&rules, &ipv6, CONF_UDP, 0));
+	assert_int_equal(networks_add(&outbound->exclude_ips, "0.0.0.0/0"), 0);
+	const struct endpoint ipv4 = server("192.0.2.1");
+	assert_false(rules_capture(&rules, &ipv4, CONF_UDP, 0));
+}
+
 static void a_server_is_captured_once_and_at_port_53(void **state)
 {
 	const struct conf conf = configuration();
@@ -280,6 +327,7 @@ int main(void)
 		cmocka_unit_test(configuration_becomes_rules),
 		cmocka_unit_test(kumas_keys_become_rules),
 		cmocka_unit_test(tcp_is_not_redirected_without_a_user),
+		cmocka_unit_test(what_is_excluded_is_not_captured),
 		cmocka_unit_test(a_server_is_captured_once_and_at_port_53),
 		cmocka_unit_test(servers_over_the_limit_are_left_out),
 		cmocka_unit_test(a_user_is_a_name_or_a_uid),

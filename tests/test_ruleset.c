@@ -136,15 +136,18 @@ static void dns_comes_before_other_tcp(void **state)
 	rules.ipv4 = true;
 	rules.ipv6 = true;
 	assert_string_equal(chain("nat_out"),
-		LINE("meta mark 0x6b64 return") LINE(
-			"meta skuid 5678 meta l4proto tcp th dport 53 "
-			"return") LINE("meta skuid 5678 meta l4proto tcp jump outbound")
-			LINE("meta skuid 5678 return") LINE("ip6 daddr fe80::/64 return") LINE(
-				"meta l4proto { tcp, udp } th dport 53 meta nfproto ipv4 redirect "
-				"to :15053") LINE("meta l4proto { tcp, udp } th dport 53 meta "
-						  "nfproto ipv6 redirect to :15053")
-				LINE("meta l4proto tcp th dport 53 return")
-					LINE("meta l4proto tcp jump outbound"));
+		LINE("meta mark 0x6b64 return") LINE("meta skuid 5678 meta priority != 0:5 meta "
+						     "l4proto tcp th dport 53 return")
+			LINE("meta skuid 5678 meta priority != 0:5 meta l4proto tcp jump outbound")
+				LINE("meta skuid 5678 meta priority != 0:5 return")
+					LINE("ip6 daddr fe80::/64 return") LINE(
+						"meta l4proto { tcp, udp } th dport 53 meta "
+						"nfproto ipv4 redirect "
+						"to :15053") LINE("meta l4proto { tcp, udp } th "
+								  "dport 53 meta "
+								  "nfproto ipv6 redirect to :15053")
+						LINE("meta l4proto tcp th dport 53 return")
+							LINE("meta l4proto tcp jump outbound"));
 	rules.ipv4 = rules.ipv6 = rules.tcp6 = false;
 	assert_string_equal(chain("nat_out"),
 		LINE("meta mark 0x6b64 return")
@@ -193,7 +196,7 @@ static void dns_over_tcp_can_be_left_alone(void **state)
 	rules.udp_only = true;
 	assert_int_equal(vnets_add(&rules.vnets, "br0:10.0.0.0/8"), 0);
 	assert_string_equal(chain("nat_out"),
-		LINE("meta mark 0x6b64 return") LINE("meta skuid 5678 return")
+		LINE("meta mark 0x6b64 return") LINE("meta skuid 5678 meta priority != 0:5 return")
 			LINE("meta l4proto udp th dport 53 meta nfproto ipv4 "
 			     "redirect to :15053"));
 	assert_non_null(strstr(chain("raw_out"),
@@ -224,6 +227,25 @@ static void what_is_excluded_has_neither_zone_nor_redirection(void **state)
 					 "meta nfproto ipv4 ct zone set 2\n"));
 	assert_memory_equal(chain("nat_out"), OURS, sizeof OURS - 1);
 	assert_memory_equal(chain("nat_out") + sizeof OURS - 1, excluded, sizeof excluded - 1);
+}
+
+/** Of Kuma's user, too: where it stands in each chain. */
+static void canaries_are_redirected_whoever_sends_them(void **state)
+{
+	(void)state;
+	rules.ipv4 = true;
+	rules.outbound.enabled = true;
+	assert_non_null(strstr(chain("raw_out"), LINE("meta skuid 5678 meta priority != 0:5 "
+						      "return")));
+	assert_null(strstr(chain("raw_out"), "skuid 5678 return"));
+	assert_non_null(strstr(chain("nat_out"), LINE("meta skuid 5678 meta priority != 0:5 "
+						      "return")));
+	assert_null(strstr(chain("nat_out"), "skuid 5678 return"));
+	assert_null(strstr(chain("nat_out"), "skuid 5678 meta l4proto"));
+	/* TCP to Envoy is not what they are about */
+	assert_null(strstr(chain("outbound"), "priority"));
+	rules.ipv4 = false;
+	assert_null(strstr(chain("nat_out"), "priority !="));
 }
 
 static void excluded_sources_are_those_of_inbound(void **state)
@@ -300,6 +322,7 @@ int main(void)
 		test(servers_that_are_not_listed_have_a_port_of_their_own),
 		test(dns_over_tcp_can_be_left_alone),
 		test(what_is_excluded_has_neither_zone_nor_redirection),
+		test(canaries_are_redirected_whoever_sends_them),
 		test(excluded_sources_are_those_of_inbound),
 		test(virtual_networks_come_before_inbound),
 		test(invalid_packets_logging_and_comments_are_options),
