@@ -157,6 +157,7 @@ WRAP_follower := -Wl,--wrap=inotify_init1
 WRAP_file := -Wl,--wrap=inotify_init1
 WRAP_watch := -Wl,--wrap=inotify_init1,--wrap=log_line
 WRAP_routes := -Wl,--wrap=log_line,--wrap=calloc
+WRAP_interception := -Wl,--wrap=log_line,--wrap=connect,--wrap=setsockopt
 
 install: $(BUILD)/kuma-dns
 	install -D -m 755 $(BUILD)/kuma-dns $(DESTDIR)$(PREFIX)/sbin/kuma-dns

@@ -51,6 +51,9 @@ struct conf_upstreams {
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
 enum conf_families { CONF_DUALSTACK, CONF_IPV4 };
 
+/** When the daemon is not ready as long as canaries get lost. */
+enum conf_canary { CONF_CANARY_OWN, CONF_CANARY_ALWAYS, CONF_CANARY_NEVER };
+
 struct conf {
 	/* Kuma's keys */
 	char kuma_dp_user[64]; /* kumaDPUser: a name or UID; empty: 5678, else kuma-dp */
@@ -105,6 +108,8 @@ struct conf {
 	uint32_t tcp_idle_ms;              /* tcp.idleTimeout: 10s */
 	uint32_t tcp_unsent_max;           /* tcp.maxUnsent: 256KiB; octets */
 	uint32_t tcp_frame_max;            /* tcp.maxFrame: 4096; octets of a query; 512..65535 */
+	uint32_t canary_interval;          /* canary.interval: 30s; seconds; 0: none are sent */
+	enum conf_canary canary_required;  /* canary.required: own, with rules of our own */
 	char admin_socket[108];            /* admin.socket */
 	bool admin_socket_given;           /* asked for: then failing to bind is an error */
 	struct endpoint metrics_address;   /* admin.metricsAddress; len 0: none */

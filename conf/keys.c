@@ -21,7 +21,8 @@
 		.path = p, .type = KEY_IGNORED                                                     \
 	}
 
-static_assert(sizeof(enum conf_log_level) == 4 && sizeof(enum conf_families) == 4,
+static_assert(sizeof(enum conf_log_level) == 4 && sizeof(enum conf_families) == 4 &&
+		      sizeof(enum conf_canary) == 4,
 	"put_integer knows choices as 4 octets");
 
 /* clang-format off */
@@ -164,6 +165,12 @@ const struct key conf_keys[] = {
 		"256KiB", NULL, "stop reading from a TCP peer with this much unread output"},
 	{"tcp.maxFrame", "tcp-max-frame", KEY_SIZE, AT(tcp_frame_max), 512, UINT16_MAX, "SIZE",
 		"4KiB", NULL, "refuse a query over TCP that is larger"},
+	SECTION("canary"),
+	{"canary.interval", "canary-interval", KEY_SECONDS, AT(canary_interval), 0, 3600, "TIME",
+		"30s", NULL, "see this often whether queries come to us; 0s: never"},
+	{"canary.required", "canary-required", KEY_CHOICE, AT(canary_required), 0, 0,
+		"own|always|never", "own", NULL,
+		"be ready only where they do; own: where the rules are our own"},
 	SECTION("admin"),
 	{"admin.socket", "admin-socket", KEY_TEXT, AT(admin_socket), 0, 0, "PATH", NULL, NULL,
 		"admin socket; else /run/kuma-dns.sock for root, $XDG_RUNTIME_DIR/kuma-dns.sock for "

@@ -8,6 +8,7 @@
 #include "conf/log.h"
 #include "conf/privileges.h"
 #include "dns/admin/admin.h"
+#include "dns/admin/interception.h"
 #include "dns/admin/state.h"
 #include "dns/mesh/mesh.h"
 #include "dns/mesh/saved.h"
@@ -38,7 +39,8 @@ enum {
 	STATUS_FAILURE = 1,
 	STATUS_USAGE = 2,
 	STOP_SIGNALS = 3,
-	FIRST_TABLE_LIMIT_S = 2 /* then we redirect without a table: forwarding works */
+	FIRST_TABLE_LIMIT_S = 2, /* then we redirect without a table: forwarding works */
+	CANARY_PATIENCE_MS = 1000
 };
 
 struct daemon {
@@ -61,6 +63,7 @@ struct daemon {
 	struct admin *admin;
 	struct mesh *mesh;
 	struct redirect *_Atomic redirect; /* workers read it, through find_asked */
+	struct interception *interception; /* NULL: not yet, or not wanted */
 	bool ready;                        /* said so */
 	bool told_servers_stay;            /* of installed rules */
 	int status;                        /* exit status */
@@ -252,15 +255,19 @@ static void log_ready_once(struct daemon *d)
 	}
 }
 
-/** The kernel only sends where somebody listens: else interception would be a denial. */
-static void note_families(struct daemon *d)
+/** Whether what is redirected arrives. */
+static bool listens_at(const struct daemon *d, struct endpoint loopback)
 {
 	unsigned count;
 	const struct endpoint *listening = worker_listening(d->workers[0], &count);
-	struct endpoint loopback4 = listening_loopback4(d->conf.port);
-	struct endpoint loopback6 = listening_loopback6(d->conf.port);
-	bool v4 = listening_takes(listening, count, &loopback4);
-	bool v6 = listening_takes(listening, count, &loopback6);
+	return listening_takes(listening, count, &loopback);
+}
+
+/** The kernel only sends where somebody listens: else interception would be a denial. */
+static void note_families(struct daemon *d)
+{
+	bool v4 = listens_at(d, listening_loopback4(d->conf.port));
+	bool v6 = listens_at(d, listening_loopback6(d->conf.port));
 	if (d->rules.ipv4 && !v4) {
 		log_warning("not listening on 127.0.0.1:%u: IPv4 is not redirected", d->conf.port);
 	}
@@ -371,6 +378,56 @@ static void begin_redirecting(struct daemon *d)
 	log_info("redirecting %s", d->state.redirect_text);
 }
 
+static void on_canaries(void *ctx)
+{
+	log_ready_once(ctx);
+}
+
+/** What others may redirect to us. */
+static void assume_rules(struct daemon *d)
+{
+	d->rules.ipv4 = listens_at(d, listening_loopback4(d->conf.port));
+	d->rules.ipv6 = listens_at(d, listening_loopback6(d->conf.port));
+	d->rules.outbound = d->conf.outbound;
+}
+
+/** Canaries to all servers of resolv.conf that are captured: applications ask these. */
+static void send_canaries(struct daemon *d)
+{
+	const struct servers *asked = &d->resolv.servers;
+	struct way ways[WAYS_MAX];
+	unsigned count = 0;
+	for (unsigned i = 0; i < WAYS_MAX && i < 2 * asked->count; i++) {
+		struct way way = {.server = asked->item[i / 2], .tcp = i % 2 == 1};
+		if (rules_capture(
+			    &d->rules, &way.server, way.tcp ? CONF_TCP : CONF_UDP, geteuid())) {
+			ways[count++] = way;
+		}
+	}
+	interception_watch(d->interception, ways, count);
+}
+
+static void begin_proving(struct daemon *d)
+{
+	const struct interception_settings settings = {
+		.interval_ms = d->conf.canary_interval * 1000,
+		.patience_ms = CANARY_PATIENCE_MS,
+		.required =
+			d->conf.canary_required == CONF_CANARY_ALWAYS ||
+			(d->conf.canary_required == CONF_CANARY_OWN && d->conf.redirect_enabled),
+		.priority = RULES_CANARY_PRIORITY,
+		.secret = &d->secret};
+	if (interception_open(&d->interception, d->base, &settings, on_canaries, d) != 0) {
+		log_error("no memory for canaries: going on without");
+		return;
+	}
+	d->state.interception = interception_status(d->interception);
+	if (!d->conf.redirect_enabled) {
+		assume_rules(d);
+	}
+	send_canaries(d);
+}
+
 /** The first table is there, or will not come in time: serve, then redirect. */
 static void begin(struct daemon *d)
 {
@@ -383,6 +440,10 @@ static void begin(struct daemon *d)
 	}
 	if (d->state.redirect == REDIRECT_WAITING) {
 		begin_redirecting(d);
+	}
+	if (!d->interception && d->conf.canary_interval > 0 &&
+		d->state.redirect != REDIRECT_FAILED) {
+		begin_proving(d);
 	}
 	log_ready_once(d);
 }
@@ -493,6 +554,9 @@ static void on_resolv_conf(void *ctx, const struct resolv_conf *now)
 		worker_set_routes(d->workers[i], d->routes);
 	}
 	follow_redirect(d);
+	if (d->interception) {
+		send_canaries(d);
+	}
 }
 
 /* Start */
@@ -607,6 +671,7 @@ static int start(struct daemon *d)
 
 static void stop(struct daemon *d)
 {
+	interception_close(d->interception);
 	redirect_withdraw(d->redirect);
 	admin_close(d->admin);
 	watch_close(d->watch);

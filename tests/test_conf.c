@@ -243,6 +243,20 @@ static void cache_is_set_and_switched_off(void **state)
 	assert_int_equal(conf.cache_stale_max, 259200);
 }
 
+static void canaries_are_set_and_switched_off(void **state)
+{
+	(void)state;
+	conf_init(&conf);
+	assert_int_equal(conf.canary_interval, 30);
+	assert_int_equal(conf.canary_required, CONF_CANARY_OWN);
+	assert_reads("canary: {interval: 1h, required: always}\n");
+	assert_int_equal(conf.canary_interval, 3600);
+	assert_int_equal(conf.canary_required, CONF_CANARY_ALWAYS);
+	assert_reads("canary: {interval: 0s, required: never}\n");
+	assert_int_equal(conf.canary_interval, 0);
+	assert_int_equal(conf.canary_required, CONF_CANARY_NEVER);
+}
+
 /* The words stand in the order of enum special_group, which conf/ does not know. */
 static void special_names_are_the_groups_of_that_name(void **state)
 {
@@ -696,6 +710,10 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"cache: {maxNegativeTTL: 1500ms}",
 			"f.yaml:1: cache.maxNegativeTTL: found 1500ms, expected a duration from "
 			"0s to 24h, such as 1m30s"},
+		{"canary: {interval: 500ms}", "f.yaml:1: canary.interval: found 500ms, expected a "
+					      "duration from 0s to 1h, such as 1m30s"},
+		{"canary: {required: yes}", "f.yaml:1: canary.required: found yes, expected one of "
+					    "own, always, never"},
 		{"cache: {serveStale: 72h1s}", "f.yaml:1: cache.serveStale: found 72h1s, expected "
 					       "a duration from 0s to 72h, such as 1m30s"},
 		{"cache: {ttl: 1s}", "f.yaml:1: cache.ttl: found an unknown key, expected one of "
@@ -779,7 +797,7 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 		{"worker: 1", "f.yaml:1: worker: found an unknown key, expected one of kumaDPUser, "
 			      "ipFamilyMode, listen, workers, meshZones, user, redirect, "
 			      "dropInvalidPackets, comments, dryRun, netns, table, forward, "
-			      "upstreams, cache, tcp, admin, log"},
+			      "upstreams, cache, tcp, canary, admin, log"},
 		{"redirect: {dns: {prot: 1}}",
 			"f.yaml:1: redirect.dns.prot: found an unknown key, expected one of "
 			"enabled, "
@@ -788,7 +806,7 @@ static void errors_say_where_what_and_what_was_expected(void **state)
 			"f.yaml:1: redirect.mark: found an unknown key, expected one of "
 			"kumaDPUser, ipFamilyMode, listen, workers, meshZones, user, redirect, "
 			"dropInvalidPackets, comments, dryRun, netns, "
-			"table, forward, upstreams, cache, tcp, admin, log"},
+			"table, forward, upstreams, cache, tcp, canary, admin, log"},
 		{"log: {\"le\\0vel\": info}",
 			"f.yaml:1: log.le: found an unknown key, expected one of level, "
 			"enabled"},
@@ -1419,6 +1437,7 @@ int main(void)
 		cmocka_unit_test_setup(defaults_are_the_documented_ones, set_up),
 		cmocka_unit_test_setup(file_sets_every_type, set_up),
 		cmocka_unit_test_setup(cache_is_set_and_switched_off, set_up),
+		cmocka_unit_test_setup(canaries_are_set_and_switched_off, set_up),
 		cmocka_unit_test_setup(special_names_are_the_groups_of_that_name, set_up),
 		cmocka_unit_test_setup(flags_and_variables_set_cache_and_forwarding, set_up),
 		cmocka_unit_test_setup(upstreams_are_mappings_in_both_styles, set_up),

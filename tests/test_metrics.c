@@ -212,6 +212,7 @@ struct fixture {
 	struct stats stats;
 	struct server_report server[2];
 	struct cache_figures cache;
+	struct interception_status interception;
 	struct metrics metrics;
 	struct exposition *e;
 };
@@ -222,13 +223,23 @@ static int set_up(void **state)
 	if (!f) {
 		return -1;
 	}
-	f->metrics = (struct metrics){
-		.stats = &f->stats, .servers = f->server, .server_count = 2, .cache = &f->cache};
+	f->metrics = (struct metrics){.stats = &f->stats,
+		.servers = f->server,
+		.server_count = 2,
+		.interception = &f->interception,
+		.cache = &f->cache};
 	f->metrics.value[METRIC_READY_WAIT] = METRIC_ABSENT;
 	f->server[0].smoothed_us = 1;
 	*state = f;
-	return endpoint_parse(&f->server[0].at, "192.0.2.1", 53) ||
-	       endpoint_parse(&f->server[1].at, "[2001:db8::1]:5353", 53);
+	if (endpoint_parse(&f->server[0].at, "192.0.2.1", 53) ||
+		endpoint_parse(&f->server[1].at, "[2001:db8::1]:5353", 53)) {
+		return -1;
+	}
+	f->interception.count = 2;
+	f->interception.way[0] = (struct way){.server = f->server[0].at, .state = WAY_OURS};
+	f->interception.way[1] =
+		(struct way){.server = f->server[1].at, .tcp = true, .state = WAY_LOST};
+	return 0;
 }
 
 static int tear_down(void **state)
@@ -406,6 +417,29 @@ static void what_is_known_of_a_server_is_shown(void **state)
 	assert_value(f->e, "kuma_dns_upstream_latency_seconds{server=\"192.0.2.1:53\"}", 0.0015);
 	assert_value(f->e, "kuma_dns_upstream_up{server=\"[2001:db8::1]:5353\"}", 0);
 	assert_value(f->e, "kuma_dns_upstream_edns{server=\"[2001:db8::1]:5353\"}", 0);
+}
+
+static void ways_are_shown_as_far_as_they_are_known(void **state)
+{
+	struct fixture *f = *state;
+	f->e = exposition(&f->metrics);
+	assert_value(f->e,
+		"kuma_dns_interception_up{family=\"ipv4\",transport=\"udp\","
+		"server=\"192.0.2.1:53\"}",
+		1);
+	assert_value(f->e,
+		"kuma_dns_interception_up{family=\"ipv6\",transport=\"tcp\","
+		"server=\"[2001:db8::1]:5353\"}",
+		0);
+	f->interception.way[0].state = WAY_UNKNOWN;
+	f->interception.way[1].state = WAY_NO_ROUTE;
+	free(f->e);
+	f->e = exposition(&f->metrics);
+	assert_false(has(f->e, "kuma_dns_interception_up"));
+	f->metrics.interception = NULL;
+	free(f->e);
+	f->e = exposition(&f->metrics);
+	assert_false(has(f->e, "kuma_dns_interception_up"));
 }
 
 static void a_server_that_never_answered_has_no_latency(void **state)
@@ -683,6 +717,7 @@ int main(void)
 		TEST(each_server_has_its_own_series),
 		TEST(each_reason_to_fail_has_its_own_series),
 		TEST(what_is_known_of_a_server_is_shown),
+		TEST(ways_are_shown_as_far_as_they_are_known),
 		TEST(a_server_that_never_answered_has_no_latency),
 		TEST(a_server_that_is_a_loop_or_ourselves_is_not_up),
 		TEST(figures_of_the_cache_stand_under_their_names),

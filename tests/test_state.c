@@ -102,6 +102,55 @@ static void rules_that_are_not_in_place_make_it_not_ready(void **state)
 	assert_string_equal(f.reason, "redirection failed: no CAP_NET_ADMIN");
 }
 
+static void add_way(
+	struct interception_status *s, const char *server, bool tcp, enum way_state way_state)
+{
+	struct way *way = &s->way[s->count++];
+	*way = (struct way){.tcp = tcp, .state = way_state};
+	snprintf(way->problem, sizeof(way->problem), "%s", way_state == WAY_LOST ? "why" : "");
+	assert_int_equal(endpoint_parse(&way->server, server, 53), 0);
+}
+
+static void a_way_that_is_lost_makes_it_not_ready(void **state)
+{
+	(void)state;
+	struct interception_status s = {.required = true, .settled = true};
+	struct fixture f = ready();
+	f.state.interception = &s;
+	assert_true(is_ready(&f));
+	add_way(&s, "192.0.2.1", false, WAY_OURS);
+	add_way(&s, "192.0.2.2", false, WAY_UNKNOWN); /* new: the others are good */
+	add_way(&s, "2001:db8::1", false, WAY_NO_ROUTE);
+	assert_true(is_ready(&f));
+	assert_string_equal(f.reason, "");
+	add_way(&s, "192.0.2.1", true, WAY_LOST);
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason, "not intercepted: IPv4, TCP, server 192.0.2.1:53: why");
+	add_way(&s, "2001:db8::2", false, WAY_LOST);
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason, "not intercepted: IPv4, TCP, server 192.0.2.1:53: why; "
+				      "IPv6, UDP, server [2001:db8::2]:53: why");
+	s.required = false;
+	assert_true(is_ready(&f));
+	assert_string_equal(f.reason, "");
+}
+
+static void before_canaries_are_back_it_is_not_ready(void **state)
+{
+	(void)state;
+	struct interception_status s = {.required = true};
+	struct fixture f = ready();
+	f.state.interception = &s;
+	add_way(&s, "192.0.2.1", false, WAY_UNKNOWN);
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason, "no canary back yet: interception is not proven");
+	add_way(&s, "192.0.2.1", true, WAY_LOST); /* known already */
+	assert_false(is_ready(&f));
+	assert_string_equal(f.reason, "not intercepted: IPv4, TCP, server 192.0.2.1:53: why");
+	s.required = false;
+	assert_true(is_ready(&f));
+}
+
 static void a_saved_table_is_ready_and_marked_as_old(void **state)
 {
 	(void)state;
@@ -241,6 +290,8 @@ int main(void)
 		cmocka_unit_test(without_a_table_it_is_not_ready_and_says_what_the_source_said),
 		cmocka_unit_test(before_the_mesh_is_open_it_is_not_ready),
 		cmocka_unit_test(rules_that_are_not_in_place_make_it_not_ready),
+		cmocka_unit_test(a_way_that_is_lost_makes_it_not_ready),
+		cmocka_unit_test(before_canaries_are_back_it_is_not_ready),
 		cmocka_unit_test(a_saved_table_is_ready_and_marked_as_old),
 		cmocka_unit_test(a_short_reason_is_cut_not_overrun),
 		cmocka_unit_test(a_loop_beside_a_good_server_is_a_remark),

@@ -23,11 +23,12 @@ enum origin {
 	FROM_UPSTREAM, /* histogram stats.upstream */
 	FROM_CACHE,    /* the figure that stands at octet `index` of struct cache_figures */
 	/* of each server: */
-	FROM_SERVER,        /* the counter that stands at octet `index` of struct server_report */
-	FROM_SERVER_UP,     /* 1 while it is asked, and answers */
-	FROM_SERVER_EDNS,   /* 1 while it is asked with OPT */
-	FROM_SERVER_LOOP,   /* 1 while it leads back to us */
-	FROM_SERVER_LATENCY /* in seconds; absent before its first answer */
+	FROM_SERVER,         /* the counter that stands at octet `index` of struct server_report */
+	FROM_SERVER_UP,      /* 1 while it is asked, and answers */
+	FROM_SERVER_EDNS,    /* 1 while it is asked with OPT */
+	FROM_SERVER_LOOP,    /* 1 while it leads back to us */
+	FROM_SERVER_LATENCY, /* in seconds; absent before its first answer */
+	FROM_WAY /* of each way to a server: 1 while canaries come back; absent where none can go */
 };
 
 struct row {
@@ -187,6 +188,9 @@ static const struct row rows[] = {
 	/* the daemon */
 	{GAUGE("kuma_dns_redirect_active", "1 while the redirection is installed"), "", FROM_VALUE,
 		METRIC_REDIRECT_ACTIVE},
+	{GAUGE("kuma_dns_interception_up",
+		 "0 while queries to a server of resolv.conf do not come to us"),
+		"", FROM_WAY, 0},
 	{GAUGE("kuma_dns_ready", "1 while /ready says 200"), "", FROM_VALUE, METRIC_READY},
 	{GAUGE("kuma_dns_info", "1, with the version"), "version=\"" KUMA_DNS_VERSION "\"",
 		FROM_VALUE, METRIC_INFO},
@@ -198,8 +202,8 @@ static const struct row rows[] = {
 		METRIC_CPU},
 };
 
-static const char *const own_labels[] = {
-	"qtype", "source", "rcode", "transport", "server", "reason", "result", "version", "le"};
+static const char *const own_labels[] = {"qtype", "source", "rcode", "family", "transport",
+	"server", "reason", "result", "version", "le"};
 
 struct page {
 	const struct metrics *m;
@@ -451,6 +455,22 @@ static void put_servers(struct page *page, const struct row *row)
 	}
 }
 
+static void put_ways(struct page *page, const struct row *row)
+{
+	const struct interception_status *s = page->m->interception;
+	for (unsigned i = 0; s && i < s->count; i++) {
+		const struct way *way = &s->way[i];
+		char text[ENDPOINT_TEXT_SIZE];
+		char label[ENDPOINT_TEXT_SIZE + 64];
+		snprintf(label, sizeof(label), "family=\"%s\",transport=\"%s\",server=\"%s\"",
+			way->server.sa.sa_family == AF_INET6 ? "ipv6" : "ipv4",
+			way->tcp ? "tcp" : "udp", endpoint_format(&way->server, text));
+		if (way->state == WAY_OURS || way->state == WAY_LOST) {
+			put_number(page, row, label, way->state == WAY_OURS);
+		}
+	}
+}
+
 static void put_row(struct page *page, const struct row *row)
 {
 	const struct metrics *m = page->m;
@@ -484,6 +504,9 @@ static void put_row(struct page *page, const struct row *row)
 	case FROM_SERVER_LOOP:
 	case FROM_SERVER_LATENCY:
 		put_servers(page, row);
+		break;
+	case FROM_WAY:
+		put_ways(page, row);
 		break;
 	}
 }

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "dns/admin/interception.h"
 #include "dns/admin/stats.h"
 #include "dns/mesh/table.h"
 #include "dns/resolve/asking.h"
@@ -43,8 +44,9 @@ struct metrics {
 	const struct stats *stats; /* of all workers */
 	const struct server_report *servers;
 	unsigned server_count;
-	const struct cache_figures *cache; /* of all workers; NULL: there is none */
-	const struct table_label *labels;  /* on every series; hostile */
+	const struct interception_status *interception; /* NULL: no canaries are sent */
+	const struct cache_figures *cache;              /* of all workers; NULL: there is none */
+	const struct table_label *labels;               /* on every series; hostile */
 	size_t label_count;
 	uint64_t value[METRIC_VALUES];
 };

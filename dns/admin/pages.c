@@ -81,6 +81,7 @@ void page_metrics(struct httpd_reply *reply, const struct page_ask *ask)
 	struct metrics m = {.stats = &all.stats,
 		.servers = all.server,
 		.server_count = all.server_count,
+		.interception = state->interception,
 		.cache = all.has_cache ? &all.cache : NULL};
 	m.value[METRIC_UDP_OVERFLOWS] = all.overflows;
 	m.value[METRIC_REDIRECT_ACTIVE] = state->redirect == REDIRECT_ACTIVE;

@@ -74,6 +74,27 @@ static bool has_servers(const struct state *state, char *reason, size_t size)
 	return !only_loops(state->routes, now_ms);
 }
 
+/* Where one way is lost, who goes it is told that names of the mesh do not exist. */
+static bool is_intercepting(const struct interception_status *s, char *reason, size_t size)
+{
+	bool lost = false;
+	if (!s || !s->required) {
+		return true;
+	}
+	for (unsigned i = 0; i < s->count; i++) {
+		char text[WAY_TEXT_SIZE];
+		if (s->way[i].state == WAY_LOST) {
+			remark(reason, size, "%s%s",
+				lost ? "" : "not intercepted: ", way_format(&s->way[i], text));
+			lost = true;
+		}
+	}
+	if (!lost && !s->settled) {
+		snprintf(reason, size, "no canary back yet: interception is not proven");
+	}
+	return !lost && s->settled;
+}
+
 bool state_ready(const struct state *state, char *reason, size_t size)
 {
 	reason[0] = '\0';
@@ -93,7 +114,8 @@ bool state_ready(const struct state *state, char *reason, size_t size)
 		snprintf(reason, size, "redirection failed: %s", state->redirect_text);
 		return false;
 	}
-	if (!has_servers(state, reason, size)) {
+	if (!is_intercepting(state->interception, reason, size) ||
+		!has_servers(state, reason, size)) {
 		return false;
 	}
 	if (state_table_old(state)) {

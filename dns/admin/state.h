@@ -6,6 +6,7 @@
 #pragma once
 
 #include "conf/conf.h"
+#include "dns/admin/interception.h"
 #include "dns/mesh/mesh.h"
 #include "dns/resolve/routes.h"
 #include "dns/resolve/watch.h"
@@ -27,15 +28,16 @@ struct state {
 	struct table *table; /* the one that was published last; NULL before */
 	bool listening;
 	enum redirect_state redirect;
-	char redirect_text[256]; /* what is captured, or why not */
-	int64_t started_ms;      /* CLOCK_MONOTONIC */
-	int64_t table_ready_ms;  /* CLOCK_MONOTONIC of the first table from a source; 0 before */
+	char redirect_text[256];                        /* what is captured, or why not */
+	const struct interception_status *interception; /* NULL: no canaries are sent */
+	int64_t started_ms;                             /* CLOCK_MONOTONIC */
+	int64_t table_ready_ms; /* CLOCK_MONOTONIC of the first table from a source; 0 before */
 };
 
 /**
- * Whether queries are served: listening, a table loaded, rules in place, and not each server of all
- * names one that leads back to us. A saved table counts: it is better than none, and a remark says
- * that it is old.
+ * Whether queries are served: listening, a table loaded, rules in place, no canary lost where they
+ * are required, and not each server of all names one that leads back to us. A saved table counts:
+ * it is better than none, and a remark says that it is old.
  *
  * @param[out] reason  one line: why not; where ready, remarks or empty; cut where it is too long
  * @param      size    of `reason`, at least 1

@@ -75,6 +75,21 @@ static void put_privileges(struct text *text)
 	text_add(text, "running as:   %s\n", privileges_describe(what, sizeof(what)));
 }
 
+static void put_interception(struct text *text, const struct interception_status *s)
+{
+	static const char *const results[] = {
+		[WAY_UNKNOWN] = "on its way",
+		[WAY_OURS] = "came back",
+		[WAY_LOST] = "lost",
+		[WAY_NO_ROUTE] = "not sent",
+	};
+	for (unsigned i = 0; s && i < s->count; i++) {
+		char way[WAY_TEXT_SIZE];
+		text_add(text, "canary:       %s: %s\n", results[s->way[i].state],
+			way_format(&s->way[i], way));
+	}
+}
+
 static void put_table(struct text *text, const struct state *state)
 {
 	const struct table *table = state->table;
@@ -306,6 +321,7 @@ void page_status(struct httpd_reply *reply, const struct page_ask *ask)
 	put_listening(&text, state);
 	put_redirect(&text, state);
 	put_privileges(&text);
+	put_interception(&text, state->interception);
 	put_table(&text, state);
 	put_mesh(&text, state);
 	put_servers(&text, &all);
