@@ -375,6 +375,16 @@ static void transfers_are_refused(void **state)
 	}
 }
 
+static void canaries_are_answered_here(void **state)
+{
+	static const char name[] = "0123456789abcdef01234567.canary.kuma-dns.internal";
+	struct fixture *f = *state;
+	assert_string_equal(rules(f, name, TYPE_TXT),
+		"rule: a canary, which shows that queries are intercepted\n"
+		"answer: what nobody else knows\n");
+	assert_non_null(strstr(rules(f, name, TYPE_A), "rule: forwarded\n"));
+}
+
 static void before_the_first_table(void **state)
 {
 	struct fixture *f = *state;
@@ -783,6 +793,7 @@ int main(void)
 		TEST(policies),
 		TEST(search_domains),
 		TEST(transfers_are_refused),
+		TEST(canaries_are_answered_here),
 		TEST(before_the_first_table),
 		TEST(servers_are_told_in_their_order),
 		TEST(a_zone_has_its_own_servers),

@@ -6,6 +6,7 @@
 #include "dns/serve/explain.h"
 
 #include "dns/serve/special.h"
+#include "dns/wire/canary.h"
 #include "dns/wire/record.h"
 #include "dns/wire/response.h"
 #include "dns/wire/rrtype.h"
@@ -291,7 +292,11 @@ static void tell_answer(const struct subject *s)
 	authority.cache = NULL;
 	enum verdict verdict =
 		answer(&q, (struct span){question, ask.len}, &authority, SCRATCH, &out, &answered);
-	if (verdict != VERDICT_SEND && verdict != VERDICT_CANARY) {
+	if (verdict == VERDICT_CANARY) {
+		line(s->e, "answer: what nobody else knows");
+		return;
+	}
+	if (verdict != VERDICT_SEND) {
 		line(s->e, "answer: from the cache while it is good, else from the servers");
 		return;
 	}
@@ -307,6 +312,8 @@ static void tell_rule(const struct subject *s)
 {
 	if (s->qtype == TYPE_AXFR || s->qtype == TYPE_IXFR) {
 		line(s->e, "rule: a transfer, for the server that is asked, where that is known");
+	} else if (s->qtype == TYPE_TXT && canary_is_name(s->name)) {
+		line(s->e, "rule: a canary, which shows that queries are intercepted");
 	} else if (tell_mesh(s)) {
 		tell_foreign(s);
 	}

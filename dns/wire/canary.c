@@ -34,11 +34,10 @@ void canary_query(uint8_t message[CANARY_QUERY_LEN], const struct canary *canary
 	octets_put_u16(name + CANARY_NAME_LEN + 2, CLASS_IN);
 }
 
-bool canary_is(const struct query *q)
+bool canary_is_name(const struct dname *name)
 {
-	return q->qtype == TYPE_TXT && q->qclass == CLASS_IN && q->qname.len == CANARY_NAME_LEN &&
-	       q->qname.octets[0] == CANARY_DIGITS &&
-	       memcmp(q->qname.octets + 1 + CANARY_DIGITS, zone, sizeof(zone)) == 0;
+	return name->len == CANARY_NAME_LEN && name->octets[0] == CANARY_DIGITS &&
+	       memcmp(name->octets + 1 + CANARY_DIGITS, zone, sizeof(zone)) == 0;
 }
 
 void canary_answer(const struct query *q, const struct cookie_secret *secret, struct span options,

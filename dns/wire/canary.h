@@ -33,8 +33,14 @@ struct canary {
 /** Write its query, without EDNS: every application can do that. */
 void canary_query(uint8_t message[CANARY_QUERY_LEN], const struct canary *canary);
 
-/** Whether a query is a canary, of ours or of another daemon. Cost: a comparison, for TXT alone. */
-bool canary_is(const struct query *q);
+/** Whether it is the name of a canary, of ours or of another daemon. */
+bool canary_is_name(const struct dname *name);
+
+/** Whether a query is a canary. Cost: a comparison of the type for nearly all. */
+static inline bool canary_is(const struct query *q)
+{
+	return q->qtype == TYPE_TXT && q->qclass == CLASS_IN && canary_is_name(&q->qname);
+}
 
 /**
  * Answer a canary.
