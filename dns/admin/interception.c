@@ -20,8 +20,9 @@
 enum {
 	CANARIES_MAX = 2, /* of one flight that are in vain */
 	/* … and that reach another daemon, which shares our ports: a predecessor, until it ends.
-	 * By chance one in 256 flights is in vain then. */
-	CANARIES_ALIKE_MAX = 8,
+	 * Even where it has four workers and we have one, chance loses no more than one flight in
+	 * a million. */
+	CANARIES_ALIKE_MAX = 64,
 	PREFIX_LEN = 2, /* of a message over TCP (RFC 1035 §4.2.2) */
 	WAIT_MAX_MS = 3600000
 };
