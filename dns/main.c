@@ -179,7 +179,9 @@ static int configure(struct daemon *d)
 	}
 	if (!d->conf.redirect_enabled) {
 		/* Of rules that were installed: what we need to know when servers change. */
-		d->rules = (struct rules){.port = d->conf.port, .zones = !d->conf.skip_zone_split};
+		d->rules = (struct rules){.port = d->conf.port,
+			.zones = !d->conf.skip_zone_split,
+			.udp_only = !d->conf.dns_tcp};
 		(void)rules_set_servers(&d->rules, d->resolv.servers.item, d->resolv.servers.count);
 		return 0;
 	}

@@ -147,7 +147,8 @@ bool rules_capture(
 {
 	const struct conf_networks *ips = &rules->outbound.exclude_ips;
 	const struct conf_exclusions *uids = &rules->outbound.exclude_uids;
-	bool captured = captures(rules, server);
+	bool captured =
+		captures(rules, server) && !(rules->udp_only && transport == CONF_TCP);
 
 	for (unsigned i = 0; i < ips->count && captured; i++) {
 		captured = !is_in(&ips->item[i], server);

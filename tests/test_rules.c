@@ -154,6 +154,9 @@ static void what_is_excluded_is_not_captured(void **state)
 			cases[i].captured);
 	}
 	const struct endpoint ipv6 = server("2001:db8::1");
+	rules.udp_only = true;
+	assert_true(rules_capture(&rules, &ipv6, CONF_UDP, 0));
+	assert_false(rules_capture(&rules, &ipv6, CONF_TCP, 0));
 	rules.ipv6 = false;
 	assert_false(rules_capture(&rules, &ipv6, CONF_UDP, 0));
 	assert_int_equal(networks_add(&outbound->exclude_ips, "0.0.0.0/0"), 0);
