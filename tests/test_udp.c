@@ -319,7 +319,7 @@ static void who_leaves_gets_nothing_more(struct server *s, const char *address, 
 	ask(early, 99, 'x');
 	assert_int_equal(udp_open(&second.udp, s->base, &second.stats, serve, &second), 0);
 	second.at = s->at;
-	assert_int_equal(udp_listen(second.udp, &second.at), 0);
+	assert_int_equal(udp_listen(second.udp, &second.at, false), 0);
 	udp_leave(s->udp);
 	for (uint16_t i = 0; i < CLIENTS; i++) {
 		fd[i] = client_to(s, asked);
