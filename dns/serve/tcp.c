@@ -579,27 +579,64 @@ int tcp_open(struct tcp **tcp, struct event_base *base, const struct conf *conf,
 	return 0;
 }
 
-int tcp_listen(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
+static bool set_on(int fd, int level, int name)
 {
-	unsigned flags = LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE |
-			 LEV_OPT_REUSEABLE_PORT;
-	if (at->sa.sa_family == AF_INET6) {
-		flags |= LEV_OPT_BIND_IPV6ONLY;
-	}
-	if (tcp->listeners == TCP_LISTENERS_MAX) {
-		return -EMFILE;
-	}
+	const int on = 1;
+	return setsockopt(fd, level, name, &on, sizeof(on)) == 0;
+}
+
+static int bind_socket(int fd, const struct endpoint *at, bool inside)
+{
+	bool done =
+		set_on(fd, SOL_SOCKET, SO_REUSEADDR) && set_on(fd, SOL_SOCKET, SO_REUSEPORT) &&
+		(at->sa.sa_family != AF_INET6 || set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY)) &&
+		(!inside || setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo")) == 0) &&
+		bind(fd, &at->sa, at->len) == 0;
+	return done ? 0 : -errno;
+}
+
+/** evconnlistener_new_bind would do, but that it ties nothing to an interface. */
+static int add_listener(struct tcp *t, int fd, bool elsewhere)
+{
+	struct listener *l = &t->listener[t->listeners];
+	*l = (struct listener){.tcp = t, .elsewhere = elsewhere};
 	errno = 0;
-	struct listener *l = &tcp->listener[tcp->listeners];
-	*l = (struct listener){.tcp = tcp, .elsewhere = elsewhere};
-	l->event = evconnlistener_new_bind(
-		tcp->base, on_accept, l, flags, BACKLOG, &at->sa, (int)at->len);
+	l->event = evconnlistener_new(t->base, on_accept, l, LEV_OPT_CLOSE_ON_FREE, BACKLOG, fd);
 	if (!l->event) {
 		return errno != 0 ? -errno : -ENOMEM;
 	}
 	evconnlistener_set_error_cb(l->event, on_accept_error);
-	tcp->listeners++;
+	t->listeners++;
 	return 0;
+}
+
+static int listen_at(struct tcp *t, const struct endpoint *at, bool elsewhere, bool inside)
+{
+	if (t->listeners == TCP_LISTENERS_MAX) {
+		return -EMFILE;
+	}
+	int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0) {
+		return -errno;
+	}
+	int r = bind_socket(fd, at, inside);
+	if (r == 0) {
+		r = add_listener(t, fd, elsewhere);
+	}
+	if (r != 0) {
+		close(fd);
+	}
+	return r;
+}
+
+int tcp_listen(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
+{
+	return listen_at(tcp, at, elsewhere, false);
+}
+
+int tcp_listen_inside(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
+{
+	return listen_at(tcp, at, elsewhere, true);
 }
 
 static void close_listeners(struct tcp *t)

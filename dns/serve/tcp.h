@@ -15,7 +15,7 @@ struct stats;
 struct tcp;
 
 enum {
-	TCP_LISTENERS_MAX = CONF_LISTEN_MAX + 2,
+	TCP_LISTENERS_MAX = CONF_LISTEN_MAX + 6,
 	TCP_IN_FLIGHT_MAX = 128 /* forwarded queries of one connection that wait for an answer */
 };
 
@@ -44,6 +44,10 @@ enum tcp_peer {
 	TCP_FULL, /* it has much to read: wait for TCP_DRAINED */
 	TCP_GONE
 };
+
+/** The same for what is sent within this host alone: the socket is tied to loopback. */
+int tcp_listen_inside(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
+	__attribute__((warn_unused_result));
 
 /** Send a response on the connection that `to` came from; dropped where that is gone. */
 enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span message);

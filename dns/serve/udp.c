@@ -325,11 +325,19 @@ static int want_address_asked(int fd, int family)
 				 : set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 }
 
-static int bind_socket(int fd, struct endpoint *at)
+/** Answers may leave from any address of loopback, also from one that is not configured. */
+static bool tie_to_loopback(int fd, int family)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo")) == 0 &&
+	       (family == AF_INET || set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1) == 0);
+}
+
+static int bind_socket(int fd, struct endpoint *at, bool inside)
 {
 	int family = at->sa.sa_family;
 	bool v6 = family == AF_INET6;
 	if (set_int(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0 ||
+		(inside && !tie_to_loopback(fd, family)) ||
 		(v6 && set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) != 0) ||
 		(is_wildcard(at) && want_address_asked(fd, family) != 0) ||
 		bind(fd, &at->sa, at->len) != 0 || getsockname(fd, &at->sa, &at->len) != 0) {
@@ -340,26 +348,26 @@ static int bind_socket(int fd, struct endpoint *at)
 }
 
 /** Bind a new socket. @param[out] fd  ours to close, where 0 is returned */
-static int open_socket(int *fd, struct endpoint *at)
+static int open_socket(int *fd, struct endpoint *at, bool inside)
 {
 	*fd = socket(at->sa.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (*fd < 0) {
 		return -errno;
 	}
-	int r = bind_socket(*fd, at);
+	int r = bind_socket(*fd, at, inside);
 	if (r != 0) {
 		close(*fd);
 	}
 	return r;
 }
 
-int udp_listen(struct udp *udp, struct endpoint *at, bool elsewhere)
+static int listen_at(struct udp *udp, struct endpoint *at, bool elsewhere, bool inside)
 {
 	if (udp->count == UDP_SOCKETS_MAX) {
 		return -EMFILE;
 	}
 	struct udp_socket *s = &udp->socket[udp->count];
-	int r = open_socket(&s->fd, at);
+	int r = open_socket(&s->fd, at, inside);
 	if (r != 0) {
 		return r;
 	}
@@ -376,6 +384,16 @@ int udp_listen(struct udp *udp, struct endpoint *at, bool elsewhere)
 	}
 	udp->count++;
 	return 0;
+}
+
+int udp_listen(struct udp *udp, struct endpoint *at, bool elsewhere)
+{
+	return listen_at(udp, at, elsewhere, false);
+}
+
+int udp_listen_inside(struct udp *udp, struct endpoint *at, bool elsewhere)
+{
+	return listen_at(udp, at, elsewhere, true);
 }
 
 /** Put a reply behind those that are to be sent. */

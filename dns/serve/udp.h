@@ -13,7 +13,7 @@ struct stats;
 struct udp;
 
 enum {
-	UDP_SOCKETS_MAX = CONF_LISTEN_MAX + 2,
+	UDP_SOCKETS_MAX = CONF_LISTEN_MAX + 6,
 	UDP_BATCH = 64, /* datagrams of one recvmmsg and one sendmmsg */
 	UDP_SLOT_SIZE =
 		4096 /* octets of the largest query that is read and response that is sent */
@@ -38,6 +38,10 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
  * @return 0; -EMFILE beyond UDP_SOCKETS_MAX sockets; -errno of socket, bind or the loop
  */
 int udp_listen(struct udp *udp, struct endpoint *at, bool elsewhere)
+	__attribute__((warn_unused_result));
+
+/** The same for what is sent within this host alone: the socket is tied to loopback. */
+int udp_listen_inside(struct udp *udp, struct endpoint *at, bool elsewhere)
 	__attribute__((warn_unused_result));
 
 /**
