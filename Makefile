@@ -18,13 +18,19 @@ PYTHON  ?= /usr/bin/python3
 FUZZ_SECONDS ?= 60
 JOBS    ?= $(shell nproc)
 
-SRCS  := $(filter-out dns/main.c,$(wildcard conf/*.c dns/*/*.c redirect/*.c))
+# eBPF at the sockets needs libbpf, bpftool and clang to build; EBPF=no leaves it out.
+export PATH := $(PATH):/usr/sbin
+EBPF  ?= $(shell pkg-config --exists 'libbpf >= 1.0' && command -v clang bpftool >/dev/null && echo yes || echo no)
+EBPF_SRCS := redirect/ebpf.c redirect/pins.c
+
+SRCS  := $(filter-out dns/main.c redirect/sockets.bpf.c $(if $(filter yes,$(EBPF)),redirect/ebpf_none.c,$(EBPF_SRCS)), \
+	$(wildcard conf/*.c dns/*/*.c redirect/*.c))
 TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 FUZZ  := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
 # The tests of modules with threads run under ThreadSanitizer too.
 THREADED := test_worker test_pages
 
-PACKAGES      := libcares libevent_core libevent_extra libmnl libcap-ng jansson yaml-0.1
+PACKAGES      := libcares libevent_core libevent_extra libmnl libcap-ng jansson yaml-0.1 $(if $(filter yes,$(EBPF)),libbpf)
 # c-ares and libmnl first came without .pc files in some releases; Debian 12 has all of these.
 LIBS_CFLAGS   := $(shell pkg-config --cflags $(PACKAGES) 2>/dev/null)
 LIBS          := $(shell pkg-config --libs $(PACKAGES) 2>/dev/null) -lpthread
@@ -37,7 +43,7 @@ WARNINGS_GCC := -Wlogical-op -Wduplicated-cond -Wduplicated-branches -Wjump-miss
 HARDEN := -fstack-protector-strong -fstack-clash-protection -ftrivial-auto-var-init=zero -fPIE
 LDHARDEN := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 
-BASE := -std=gnu11 -D_GNU_SOURCE -DKUMA_DNS_VERSION='"$(VERSION)"' -I. $(LIBS_CFLAGS) -g -MMD -MP
+BASE := -std=gnu11 -D_GNU_SOURCE -DKUMA_DNS_VERSION='"$(VERSION)"' -I. -isystem $(BUILD)/bpf $(LIBS_CFLAGS) -g -MMD -MP
 
 CC_gcc       := gcc
 CFLAGS_gcc   := -O2 -D_FORTIFY_SOURCE=3 $(HARDEN) $(WARNINGS) $(WARNINGS_GCC)
@@ -116,6 +122,14 @@ $(BUILD)/$(1)/tests/test_%: $(BUILD)/$(1)/tests/test_%.o $(BUILD)/$(1)/libkuma-d
 	$$(CC_$(1)) $$(LDFLAGS_$(1)) $$(WRAP_$$*) -o $$@ $$^ $$(LIBS) $$(TEST_LIBS)
 endef
 $(foreach v,gcc clang asan tsan fuzz cov,$(eval $(call variant,$(v))))
+
+# The programs at the sockets, and a header that holds them for the loader.
+$(BUILD)/bpf/sockets.skel.h: redirect/sockets.bpf.c redirect/sockets.h
+	@mkdir -p $(@D)
+	clang -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -I. -idirafter /usr/include/$(shell $(CC_gcc) -print-multiarch) \
+		-c -o $(BUILD)/bpf/sockets.o $<
+	bpftool gen skeleton $(BUILD)/bpf/sockets.o name sockets >$@.new && mv $@.new $@
+$(foreach v,gcc clang asan tsan fuzz cov,$(BUILD)/$(v)/redirect/ebpf.o): $(BUILD)/bpf/sockets.skel.h
 
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/fuzz/fuzz_%.o $(BUILD)/fuzz/libkuma-dns.a
 	$(CC_fuzz) $(LDFLAGS_fuzz) -o $@ $^ $(LIBS) -lldns

@@ -369,20 +369,17 @@ static bool is_shared(const struct key *key)
 {
 	static const char *const shared[] = {"kumaDPUser", "ipFamilyMode", "dropInvalidPackets",
 		"dryRun", "comments.disabled", "log.enabled"};
-	static const char *const own[] = {
-		"redirect.mark", "redirect.failClosed", "redirect.dns.tcp"};
 
 	for (size_t i = 0; i < sizeof shared / sizeof shared[0]; i++) {
 		if (strcmp(key->path, shared[i]) == 0) {
 			return true;
 		}
 	}
-	for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
-		if (strcmp(key->path, own[i]) == 0) {
-			return false;
-		}
+	if (strcmp(key->path, "redirect.dns.tcp") == 0) {
+		return false;
 	}
-	return key_is_in(key, "redirect");
+	/* What stands in `redirect` itself is ours; Kuma has sections there. */
+	return key_is_in(key, "redirect") && strchr(key->path + sizeof "redirect", '.');
 }
 
 static bool is_ours(const char *name, size_t len)

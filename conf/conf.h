@@ -48,6 +48,8 @@ struct conf_upstreams {
 	struct conf_upstream item[CONF_UPSTREAMS_MAX];
 };
 
+/** How queries are redirected. */
+enum conf_redirect_mode { CONF_NFTABLES, CONF_EBPF, CONF_AUTO };
 enum conf_log_level { CONF_LOG_ERROR, CONF_LOG_WARNING, CONF_LOG_INFO, CONF_LOG_DEBUG };
 enum conf_families { CONF_DUALSTACK, CONF_IPV4 };
 
@@ -73,9 +75,11 @@ struct conf {
 	bool dry_run;                 /* dryRun: install and uninstall print what they would do */
 
 	/* ours */
-	char user[64];                /* user: a name or UID; empty: that of Kuma's proxy */
-	char netns[PATH_MAX];         /* netns: where install and uninstall work; empty: here */
-	bool fail_closed;             /* redirect.failClosed: false */
+	char user[64];        /* user: a name or UID; empty: that of Kuma's proxy */
+	char netns[PATH_MAX]; /* netns: where install and uninstall work; empty: here */
+	enum conf_redirect_mode redirect_mode; /* redirect.mode: nftables */
+	char cgroup[PATH_MAX];                 /* redirect.cgroup: empty; for eBPF */
+	bool fail_closed;                      /* redirect.failClosed: false */
 	uint32_t mark;                /* redirect.mark: SO_MARK of our own queries; 0x6b64 */
 	struct endpoint_list listen;  /* listen; empty: 127.0.0.1 and ::1 at `port` */
 	unsigned workers;             /* workers: 1..64 */

@@ -22,7 +22,7 @@
 	}
 
 static_assert(sizeof(enum conf_log_level) == 4 && sizeof(enum conf_families) == 4 &&
-		      sizeof(enum conf_canary) == 4,
+		      sizeof(enum conf_redirect_mode) == 4 && sizeof(enum conf_canary) == 4,
 	"put_integer knows choices as 4 octets");
 
 /* clang-format off */
@@ -40,6 +40,10 @@ const struct key conf_keys[] = {
 	{"user", "user", KEY_TEXT, AT(user), 0, 0, "USER", "", NULL,
 		"of run: become this user (a name or UID); empty: from root, Kuma's proxy's"},
 	SECTION("redirect"),
+	{"redirect.mode", "redirect-mode", KEY_CHOICE, AT(redirect_mode), 0, 0, "nftables|ebpf|auto",
+		"nftables", NULL, "what redirects DNS of this host; auto: eBPF where it can be had"},
+	{"redirect.cgroup", "redirect-cgroup", KEY_TEXT, AT(cgroup), 0, 0, "DIRECTORY", "", NULL,
+		"the application's cgroup, for eBPF; empty: on Kubernetes the pod's, else all"},
 	{"redirect.mark", "mark", KEY_MARK, AT(mark), 1, UINT32_MAX, "MARK", "0x6b64", NULL,
 		"mark on our own queries, which are not redirected"},
 	{"redirect.failClosed", "fail-closed", KEY_BOOL, AT(fail_closed), 0, 0, "BOOL", "false", NULL,

@@ -361,6 +361,14 @@ static void log_no_redirection(const struct redirect_error *error, int r)
 		hinted ? "" : "; use --no-redirect to run without");
 }
 
+static void describe_redirect(struct daemon *d)
+{
+	char what[256];
+	(void)snprintf(d->state.redirect_text, sizeof(d->state.redirect_text), "%s; by %s",
+		redirect_describe(&d->rules, what, sizeof(what)), redirect_means(d->redirect));
+	log_info("redirecting %s", d->state.redirect_text);
+}
+
 static void begin_redirecting(struct daemon *d)
 {
 	struct redirect_error error = {.text = ""};
@@ -375,9 +383,8 @@ static void begin_redirecting(struct daemon *d)
 		return;
 	}
 	d->redirect = redirect;
-	(void)redirect_describe(&d->rules, d->state.redirect_text, sizeof(d->state.redirect_text));
+	describe_redirect(d);
 	d->state.redirect = REDIRECT_ACTIVE;
-	log_info("redirecting %s", d->state.redirect_text);
 }
 
 static void on_canaries(void *ctx)
@@ -535,9 +542,7 @@ static void follow_redirect(struct daemon *d)
 	}
 	d->rules = now;
 	if (d->redirect && !now.capture_all) {
-		(void)redirect_describe(
-			&now, d->state.redirect_text, sizeof(d->state.redirect_text));
-		log_info("redirecting %s", d->state.redirect_text);
+		describe_redirect(d);
 	}
 }
 

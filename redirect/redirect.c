@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Redirection as the rest of the program sees it, whoever does it: nftables.c.
+ * Redirection as the rest of the program sees it, whoever does it: DNS of this host is done by
+ * ebpf.c or nftables.c, all else by nftables.c.
  */
 #include "redirect/redirect.h"
 
+#include "conf/log.h"
 #include "redirect/conntrack.h"
+#include "redirect/ebpf.h"
 #include "redirect/nftables.h"
 
 #include <errno.h>
@@ -16,8 +19,83 @@
 #include <unistd.h>
 
 struct redirect {
-	struct nftables *nftables;
+	struct nftables *nftables; /* NULL: nothing is left for it */
+	struct ebpf *ebpf;         /* NULL: nftables does DNS as well */
+	char means[256];
 };
+
+static bool has_dns(const struct rules *rules)
+{
+	return rules->ipv4 || rules->ipv6;
+}
+
+/** Whether there is something that eBPF at the sockets does not do. */
+static bool needs_nftables(const struct rules *rules)
+{
+	return rules->inbound.enabled || rules->outbound.enabled || rules->vnets.count > 0 ||
+	       rules->drop_invalid;
+}
+
+static struct rules but_sockets(const struct rules *rules)
+{
+	struct rules rest = *rules;
+
+	rest.at_sockets = true;
+	return rest;
+}
+
+static bool wants_ebpf(const struct rules *rules)
+{
+	return rules->mode != CONF_NFTABLES && has_dns(rules);
+}
+
+/* In what follows `means` says who does it, and why. */
+
+enum { MEANS_SIZE = sizeof((struct redirect *)0)->means };
+
+static void fall_back(const struct redirect_error *error, char *means)
+{
+	log_info("redirect.mode auto: nftables, since %s", error->text);
+	snprintf(means, MEANS_SIZE, "nftables, since %.230s", error->text);
+}
+
+static int open_nftables(
+	struct redirect *r, const struct rules *rules, struct redirect_error *error)
+{
+	return nftables_open(&r->nftables, rules, error);
+}
+
+static int open_ebpf(struct redirect *r, const struct rules *rules, struct redirect_error *error)
+{
+	const struct rules rest = but_sockets(rules);
+	int err = ebpf_open(&r->ebpf, rules, error);
+
+	if (err) {
+		return err;
+	}
+	snprintf(r->means, sizeof r->means, "eBPF at %.240s", ebpf_cgroup(r->ebpf));
+	err = needs_nftables(rules) ? open_nftables(r, &rest, error) : 0;
+	if (err) {
+		ebpf_close(r->ebpf);
+		r->ebpf = NULL;
+	}
+	return err;
+}
+
+static int open_either(struct redirect *r, const struct rules *rules, struct redirect_error *error)
+{
+	int err;
+
+	snprintf(r->means, sizeof r->means, "nftables");
+	if (wants_ebpf(rules)) {
+		err = open_ebpf(r, rules, error);
+		if (err == 0 || rules->mode != CONF_AUTO) {
+			return err;
+		}
+		fall_back(error, r->means);
+	}
+	return open_nftables(r, rules, error);
+}
 
 int redirect_open(
 	struct redirect **redirect, const struct rules *rules, struct redirect_error *error)
@@ -29,7 +107,7 @@ int redirect_open(
 		snprintf(error->text, sizeof error->text, "out of memory");
 		return -ENOMEM;
 	}
-	err = nftables_open(&r->nftables, rules, error);
+	err = open_either(r, rules, error);
 	if (err) {
 		free(r);
 		return err;
@@ -41,17 +119,27 @@ int redirect_open(
 int redirect_set_servers(
 	struct redirect *redirect, const struct rules *rules, struct redirect_error *error)
 {
+	if (redirect->ebpf) {
+		ebpf_set_servers(redirect->ebpf, rules);
+		return 0; /* nftables has no sets of servers then */
+	}
 	return nftables_set_servers(redirect->nftables, rules, error);
 }
 
 const char *redirect_table(const struct redirect *redirect)
 {
-	return nftables_table(redirect->nftables);
+	return redirect->nftables ? nftables_table(redirect->nftables) : "";
+}
+
+const char *redirect_means(const struct redirect *redirect)
+{
+	return redirect->means;
 }
 
 void redirect_withdraw(struct redirect *redirect)
 {
 	if (redirect) {
+		ebpf_withdraw(redirect->ebpf);
 		nftables_withdraw(redirect->nftables);
 	}
 }
@@ -59,26 +147,72 @@ void redirect_withdraw(struct redirect *redirect)
 int redirect_original(const struct redirect *redirect, const struct endpoint *peer,
 	const struct endpoint *local, int protocol, struct endpoint *server)
 {
-	(void)redirect; /* nftables: what connection tracking knows */
+	const int err =
+		redirect && redirect->ebpf ? ebpf_original(redirect->ebpf, local, server) : -ENOENT;
+
+	/* Queries of virtual networks come by nftables. */
+	if (err == 0 || (redirect && !redirect->nftables)) {
+		return err;
+	}
 	return conntrack_original(peer, local, protocol, server);
 }
 
 void redirect_close(struct redirect *redirect)
 {
 	if (redirect) {
+		ebpf_close(redirect->ebpf);
 		nftables_close(redirect->nftables);
 		free(redirect);
 	}
 }
 
+/* Rules that last */
+
 bool redirect_is_installed(void)
 {
-	return nftables_is_installed();
+	return nftables_is_installed() || ebpf_is_installed();
+}
+
+/** What an earlier call installed by other means goes when the new is in place. */
+static int install_nftables(const struct rules *rules, struct redirect_error *error)
+{
+	const int err = nftables_install(rules, error);
+
+	return err ? err : ebpf_uninstall(error);
+}
+
+static int install_ebpf(const struct rules *rules, struct redirect_error *error)
+{
+	const struct rules rest = but_sockets(rules);
+	struct redirect_error second;
+	int err = ebpf_install(rules, error);
+
+	if (err) {
+		return err;
+	}
+	if (needs_nftables(rules)) {
+		err = nftables_install(&rest, error);
+	} else if (nftables_is_installed()) {
+		err = nftables_uninstall(rules, error);
+	}
+	if (err) {
+		(void)!ebpf_uninstall(&second);
+	}
+	return err;
 }
 
 int redirect_install(const struct rules *rules, struct redirect_error *error)
 {
-	return nftables_install(rules, error);
+	char means[MEANS_SIZE];
+
+	if (wants_ebpf(rules)) {
+		const int err = install_ebpf(rules, error);
+		if (err == 0 || rules->mode != CONF_AUTO) {
+			return err;
+		}
+		fall_back(error, means);
+	}
+	return install_nftables(rules, error);
 }
 
 int redirect_set_installed_servers(
@@ -89,16 +223,29 @@ int redirect_set_installed_servers(
 
 int redirect_uninstall(const struct rules *rules, struct redirect_error *error)
 {
-	return nftables_uninstall(rules, error);
+	const int err = ebpf_uninstall(error);
+
+	return err ? err : nftables_uninstall(rules, error);
 }
 
 int redirect_print(const struct rules *rules, FILE *out)
 {
-	return nftables_print(rules, out);
+	const struct rules rest = but_sockets(rules);
+
+	if (!wants_ebpf(rules)) {
+		return nftables_print(rules, out);
+	}
+	ebpf_print(rules, out);
+	if (rules->mode == CONF_AUTO) {
+		fputs("# where that cannot be:\n", out);
+		return nftables_print(rules, out);
+	}
+	return needs_nftables(rules) ? nftables_print(&rest, out) : 0;
 }
 
 void redirect_print_removal(FILE *out)
 {
+	ebpf_print_removal(out);
 	nftables_print_removal(out);
 }
 

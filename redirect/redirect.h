@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "conf/conf.h"
 #include "conf/endpoint.h"
 #include "conf/traffic.h"
 
@@ -12,7 +13,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-struct conf;
 struct redirect;
 
 enum {
@@ -46,6 +46,9 @@ struct rules {
 	bool drop_invalid;
 	bool comments;
 	bool log;
+	enum conf_redirect_mode mode;
+	const char *cgroup; /* borrowed; eBPF: of the application; "" or NULL: to be found */
+	bool at_sockets;    /* DNS of this host is left to eBPF; that of virtual networks is not */
 };
 
 struct redirect_error {
@@ -92,8 +95,11 @@ int redirect_open(struct redirect **redirect, const struct rules *rules,
 bool rules_capture(
 	const struct rules *rules, const struct endpoint *server, uint32_t transport, uint32_t uid);
 
-/** Name of our table, family inet. */
+/** Name of our table, family inet; "" without one. */
 const char *redirect_table(const struct redirect *redirect);
+
+/** By what it is done, for people, and why: `eBPF at /sys/fs/cgroup`. */
+const char *redirect_means(const struct redirect *redirect);
 
 /**
  * Capture what is sent to the servers of `rules` from now on, in one batch; nothing else of them is

@@ -103,6 +103,8 @@ int rules_compile(struct rules *rules, const struct conf *conf, const struct end
 		.zones = !conf->skip_zone_split,
 		.mark = conf->mark,
 		.port = conf->port,
+		.mode = conf->redirect_mode,
+		.cgroup = conf->cgroup,
 		.inbound = conf->inbound,
 		.outbound = conf->outbound,
 		.tcp6 = conf->ip_family_mode == CONF_DUALSTACK,
@@ -147,8 +149,7 @@ bool rules_capture(
 {
 	const struct conf_networks *ips = &rules->outbound.exclude_ips;
 	const struct conf_exclusions *uids = &rules->outbound.exclude_uids;
-	bool captured =
-		captures(rules, server) && !(rules->udp_only && transport == CONF_TCP);
+	bool captured = captures(rules, server) && !(rules->udp_only && transport == CONF_TCP);
 
 	for (unsigned i = 0; i < ips->count && captured; i++) {
 		captured = !is_in(&ips->item[i], server);

@@ -448,7 +448,9 @@ static void compile_nat_out(struct ruleset *set)
 	if (rules->ipv6 || (tcp && rules->tcp6)) {
 		except_link_local(set, CHAIN_NAT_OUT);
 	}
-	for_each_family(set, redirect_queries);
+	if (!rules->at_sockets) {
+		for_each_family(set, redirect_queries);
+	}
 	if (tcp && has_dns(rules)) {
 		except_dns_over_tcp(set, false);
 	}
@@ -539,14 +541,14 @@ static void drop_invalid(struct ruleset *set)
 
 void ruleset_compile(struct ruleset *set, const struct rules *rules, enum ruleset_life life)
 {
-	const bool listed = !rules->capture_all || tells_apart(rules);
+	const bool listed = (!rules->capture_all || tells_apart(rules)) && !rules->at_sockets;
 
 	memset(set, 0, sizeof *set);
 	set->rules = rules;
 	set->life = life;
 	set->has_servers[0] = rules->ipv4 && listed;
 	set->has_servers[1] = rules->ipv6 && listed;
-	if (rules->zones && has_dns(rules)) {
+	if (rules->zones && has_dns(rules) && !rules->at_sockets) {
 		compile_raw_out(set);
 	}
 	compile_nat_out(set);

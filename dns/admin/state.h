@@ -28,7 +28,7 @@ struct state {
 	struct table *table; /* the one that was published last; NULL before */
 	bool listening;
 	enum redirect_state redirect;
-	char redirect_text[256];                        /* what is captured, or why not */
+	char redirect_text[512];                        /* what is captured, or why not */
 	const struct interception_status *interception; /* NULL: no canaries are sent */
 	int64_t started_ms;                             /* CLOCK_MONOTONIC */
 	int64_t table_ready_ms; /* CLOCK_MONOTONIC of the first table from a source; 0 before */

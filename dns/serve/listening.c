@@ -35,6 +35,20 @@ void listening_list(struct endpoint_list *list, const struct conf *conf)
 	}
 }
 
+void listening_aliases(struct endpoint_list *list, const struct conf *conf, uint16_t port)
+{
+	list->count = 0;
+	if (conf->redirect_mode == CONF_NFTABLES) {
+		return;
+	}
+	list->item[list->count] = listening_loopback4(port);
+	list->item[list->count++].in.sin_addr.s_addr = htonl(INADDR_ANY);
+	if (conf->ip_family_mode == CONF_DUALSTACK) {
+		list->item[list->count] = listening_loopback6(port);
+		list->item[list->count++].in6.sin6_addr = in6addr_any;
+	}
+}
+
 static bool is_loopback(const struct endpoint *e)
 {
 	return e->sa.sa_family == AF_INET ? ntohl(e->in.sin_addr.s_addr) >> 24 == IN_LOOPBACKNET

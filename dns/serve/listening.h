@@ -16,6 +16,12 @@ struct endpoint listening_loopback6(uint16_t port);
 void listening_list(struct endpoint_list *list, const struct conf *conf);
 
 /**
+ * Where eBPF sends queries: any address of loopback at `port`, each family. Not in the list
+ * above, since nobody is to ask there.
+ */
+void listening_aliases(struct endpoint_list *list, const struct conf *conf, uint16_t port);
+
+/**
  * Whether a query sent to `to` on this host arrives at one of `count` addresses; a wildcard address
  * takes what is sent to loopback, what other addresses this host has is not known here.
  */

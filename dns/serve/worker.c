@@ -506,6 +506,16 @@ static int bind_both(struct worker *w, struct endpoint *at, bool elsewhere)
 	return tcp_listen(w->tcp, at, elsewhere);
 }
 
+static int bind_both_inside(struct worker *w, struct endpoint *at, bool elsewhere)
+{
+	int r = udp_listen_inside(w->udp, at, elsewhere);
+	if (r != 0) {
+		return r;
+	}
+	w->udp_at[w->udp_count++] = *at;
+	return tcp_listen_inside(w->tcp, at, elsewhere);
+}
+
 static int listen_at(struct worker *w, const struct endpoint *configured)
 {
 	struct endpoint at = *configured;
@@ -516,12 +526,28 @@ static int listen_at(struct worker *w, const struct endpoint *configured)
 	return r;
 }
 
+/** Both transports at all of loopback, for eBPF; not to be had without IPv6, or by a user before
+ * Linux 5.7. */
+static int listen_inside(struct worker *w, uint16_t port, bool elsewhere)
+{
+	struct endpoint_list list;
+	listening_aliases(&list, w->conf, port);
+	for (unsigned i = 0; i < list.count; i++) {
+		int r = bind_both_inside(w, &list.item[i], elsewhere);
+		if (r != 0 && list.item[i].sa.sa_family == AF_INET) {
+			return r;
+		}
+	}
+	return 0;
+}
+
 int worker_listen_elsewhere(struct worker *worker, uint16_t port)
 {
 	struct endpoint at4 = listening_loopback4(port);
 	struct endpoint at6 = listening_loopback6(port);
 	int r = bind_both(worker, &at4, true);
-	return bind_both(worker, &at6, true) == 0 ? 0 : r;
+	r = bind_both(worker, &at6, true) == 0 ? 0 : r;
+	return r == 0 ? listen_inside(worker, port, true) : r;
 }
 
 void worker_set_original(struct worker *worker, worker_original *original, void *ctx)
@@ -555,7 +581,11 @@ int worker_listen(struct worker *worker)
 		}
 		log_info("no IPv6 here: not listening on %s", text);
 	}
-	return 0;
+	int r = listen_inside(w, w->conf->port, false);
+	if (r != 0) {
+		log_error("cannot listen on all of loopback for redirect.mode: %s", strerror(-r));
+	}
+	return r;
 }
 
 /** A loop of one thread: no locks in it. */

@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Redirection of DNS by eBPF: loads the programs of sockets.bpf.c, attaches them to a cgroup, and
+ * says what is missing where that cannot be. Owns the links; the kernel detaches a link when the
+ * last descriptor of it is closed, unless it is pinned.
+ */
+#include "redirect/ebpf.h"
+
+#include "conf/log.h"
+#include "redirect/cgroup.h"
+#include "redirect/local.h"
+#include "redirect/older.h"
+#include "redirect/pins.h"
+#include "redirect/redirect.h"
+#include "redirect/sockets.h"
+
+#include <sockets.skel.h>
+
+#include <errno.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71 /* absent from older libc headers */
+#endif
+
+enum {
+	PROGRAMS = 8,
+	/* Metrics of routes: of programs that last, and of daemons. Where one is killed its route
+	 * stays, which does no harm, and the next daemon has another metric. */
+	METRIC_LASTING = 15053,
+	METRIC_FIRST = 1,
+	METRIC_LAST = 8,
+};
+
+struct ebpf {
+	struct sockets *object;
+	uint32_t metric; /* of our own route to the aliases; 0: none */
+	char cgroup[PATH_MAX];
+};
+
+struct program {
+	struct bpf_program *program;
+	struct bpf_link **link;
+	bool is_way_in; /* of queries; the others are the way back of answers */
+};
+
+static void list_programs(const struct ebpf *e, struct program list[PROGRAMS])
+{
+	struct sockets *o = e->object;
+	const struct program all[PROGRAMS] = {
+		{o->progs.recvmsg4, &o->links.recvmsg4, false},
+		{o->progs.recvmsg6, &o->links.recvmsg6, false},
+		{o->progs.getpeername4, &o->links.getpeername4, false},
+		{o->progs.getpeername6, &o->links.getpeername6, false},
+		{o->progs.connect4, &o->links.connect4, true},
+		{o->progs.connect6, &o->links.connect6, true},
+		{o->progs.sendmsg4, &o->links.sendmsg4, true},
+		{o->progs.sendmsg6, &o->links.sendmsg6, true},
+	};
+
+	memcpy(list, all, sizeof all);
+}
+
+/* What is missing, by name */
+
+static bool has_capability(unsigned number)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
+
+	return syscall(SYS_capget, &header, data) == 0 &&
+	       (data[number / 32].effective & 1u << number % 32) != 0;
+}
+
+/** The first user namespace maps all users to themselves. */
+static bool is_in_user_namespace(void)
+{
+	unsigned long first = 0, outside = 0, count = 0;
+	FILE *in = fopen("/proc/self/uid_map", "re");
+	const bool whole = !in || (fscanf(in, "%lu %lu %lu", &first, &outside, &count) == 3 &&
+					  first == 0 && outside == 0 && count == UINT32_MAX);
+
+	if (in) {
+		fclose(in);
+	}
+	return !whole;
+}
+
+/** CAP_SYS_ADMIN includes either. */
+static const char *find_missing(void)
+{
+	const bool all = has_capability(CAP_SYS_ADMIN);
+	const bool bpf = all || has_capability(CAP_BPF);
+	const bool net = all || has_capability(CAP_NET_ADMIN);
+
+	return !bpf && !net             ? "CAP_BPF and CAP_NET_ADMIN"
+	       : !bpf                   ? "CAP_BPF"
+	       : !net                   ? "CAP_NET_ADMIN"
+	       : is_in_user_namespace() ? "the first user namespace, which this is not"
+					: NULL;
+}
+
+static int fail(struct redirect_error *error, const char *what, int err)
+{
+	const char *missing = err == -EPERM || err == -EACCES ? find_missing() : NULL;
+
+	if (missing) {
+		snprintf(error->text, sizeof error->text, "eBPF: %s needs %s", what, missing);
+		return -EPERM;
+	}
+	snprintf(error->text, sizeof error->text, "eBPF: %s: %s%s", what, strerror(-err),
+		err == -EPERM ? "" : " (CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF; Linux 5.14)");
+	return err;
+}
+
+/** libbpf explains at length; our message names what is missing. */
+__attribute__((format(printf, 2, 0))) static int log_libbpf(
+	enum libbpf_print_level level, const char *format, va_list arguments)
+{
+	char text[512];
+
+	if (level != LIBBPF_DEBUG) {
+		vsnprintf(text, sizeof text, format, arguments);
+		text[strcspn(text, "\n")] = '\0';
+		log_debug("%s", text);
+	}
+	return 0;
+}
+
+/* Loading and attaching */
+
+static int find_netns(uint64_t *cookie)
+{
+	const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t size = sizeof *cookie;
+	const int err =
+		fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &size) ? -errno : 0;
+
+	if (fd >= 0) {
+		close(fd);
+	}
+	return err;
+}
+
+/* IPv6 needs a route to the aliases. */
+
+static int add_route(uint32_t metric)
+{
+	const struct in6_addr prefix = {
+		.s6_addr32 = {htonl(SOCKETS_ALIAS6_0), htonl(SOCKETS_ALIAS6_1)}};
+
+	return local_add(&prefix, SOCKETS_ALIAS6_BITS, metric);
+}
+
+static int remove_route(uint32_t metric)
+{
+	const struct in6_addr prefix = {
+		.s6_addr32 = {htonl(SOCKETS_ALIAS6_0), htonl(SOCKETS_ALIAS6_1)}};
+
+	return local_remove(&prefix, SOCKETS_ALIAS6_BITS, metric);
+}
+
+/** Without it, queries over IPv6 go their own way. @return whether it is there */
+static bool prepare_ipv6(struct ebpf *e, uint32_t first, uint32_t last)
+{
+	uint32_t metric = first;
+	int err = add_route(metric);
+
+	while (err == -EEXIST && metric < last) {
+		err = add_route(++metric);
+	}
+	if (err == 0) {
+		e->metric = metric;
+	} else if (err != -EEXIST) {
+		log_warning("eBPF: no local route for IPv6: %s: IPv6 is not redirected",
+			strerror(-err));
+	}
+	return err == 0 || err == -EEXIST;
+}
+
+static int load(struct ebpf *e, const struct rules *rules, struct redirect_error *error)
+{
+	struct sockets_config *config;
+	int err;
+
+	libbpf_set_print(log_libbpf);
+	e->object = sockets__open();
+	if (!e->object) {
+		return fail(error, "loading programs", -errno);
+	}
+	config = &e->object->rodata->config;
+	sockets_configure(config, rules);
+	err = find_netns((uint64_t *)&config->netns);
+	if (err) {
+		return fail(error, "finding our network namespace", err);
+	}
+	err = sockets__load(e->object);
+	if (err) {
+		return fail(error, "loading programs", err);
+	}
+	sockets_list(&e->object->bss->state, rules);
+	return 0;
+}
+
+/** The way back first: no query goes through before its answer can. */
+static int attach(struct ebpf *e, int cgroup, struct redirect_error *error)
+{
+	struct program list[PROGRAMS];
+
+	list_programs(e, list);
+	for (unsigned i = 0; i < PROGRAMS; i++) {
+		*list[i].link = bpf_program__attach_cgroup(list[i].program, cgroup);
+		if (!*list[i].link) {
+			return fail(error, "attaching programs", -errno);
+		}
+	}
+	return 0;
+}
+
+static void note_older(const struct rules *rules)
+{
+	unsigned count = 0;
+	const int err = older_count(rules->mark, &count);
+
+	if (err) {
+		log_debug("eBPF: sockets that are connected to port 53 already are not known: %s",
+			strerror(-err));
+	} else if (count > 0) {
+		log_warning("eBPF: %u socket%s connected to port 53 already: not redirected until "
+			    "connected anew",
+			count, count == 1 ? " is" : "s are");
+	}
+}
+
+/** A daemon's programs, or programs that last. */
+static int open_programs(
+	struct ebpf *e, const struct rules *rules, bool lasting, struct redirect_error *error)
+{
+	struct rules possible = *rules;
+	const int cgroup = cgroup_open(rules->cgroup ? rules->cgroup : "", e->cgroup, error);
+	int err;
+
+	if (cgroup < 0) {
+		return cgroup;
+	}
+	possible.ipv6 = rules->ipv6 && prepare_ipv6(e, lasting ? METRIC_LASTING : METRIC_FIRST,
+					       lasting ? METRIC_LASTING : METRIC_LAST);
+	err = load(e, &possible, error);
+	if (err == 0) {
+		err = attach(e, cgroup, error);
+	}
+	close(cgroup);
+	if (err == 0) {
+		note_older(rules);
+	}
+	return err;
+}
+
+static int open_new(
+	struct ebpf **ebpf, const struct rules *rules, bool lasting, struct redirect_error *error)
+{
+	struct ebpf *e = calloc(1, sizeof *e);
+	int err;
+
+	if (!e) {
+		snprintf(error->text, sizeof error->text, "out of memory");
+		return -ENOMEM;
+	}
+	err = open_programs(e, rules, lasting, error);
+	if (err) {
+		ebpf_close(e);
+		return err;
+	}
+	*ebpf = e;
+	return 0;
+}
+
+int ebpf_open(struct ebpf **ebpf, const struct rules *rules, struct redirect_error *error)
+{
+	return open_new(ebpf, rules, false, error);
+}
+
+const char *ebpf_cgroup(const struct ebpf *ebpf)
+{
+	return ebpf->cgroup;
+}
+
+void ebpf_set_servers(struct ebpf *ebpf, const struct rules *rules)
+{
+	sockets_list(&ebpf->object->bss->state, rules);
+}
+
+int ebpf_original(const struct ebpf *ebpf, const struct endpoint *local, struct endpoint *out)
+{
+	return sockets_original(&ebpf->object->bss->state, local, out);
+}
+
+void ebpf_withdraw(struct ebpf *ebpf)
+{
+	struct program list[PROGRAMS];
+
+	if (!ebpf) {
+		return;
+	}
+	list_programs(ebpf, list);
+	for (unsigned i = 0; i < PROGRAMS; i++) {
+		if (list[i].is_way_in) {
+			bpf_link__destroy(*list[i].link);
+			*list[i].link = NULL;
+		}
+	}
+}
+
+void ebpf_close(struct ebpf *ebpf)
+{
+	if (!ebpf) {
+		return;
+	}
+	sockets__destroy(ebpf->object);
+	if (ebpf->metric != 0 && remove_route(ebpf->metric) != 0) {
+		log_debug("eBPF: our local route for IPv6 stays");
+	}
+	free(ebpf);
+}
+
+/* Programs that last */
+
+int ebpf_install(const struct rules *rules, struct redirect_error *error)
+{
+	struct program list[PROGRAMS];
+	const char *name[PROGRAMS];
+	int fd[PROGRAMS];
+	struct ebpf *e;
+	int err = open_new(&e, rules, true, error);
+
+	if (err) {
+		return err;
+	}
+	list_programs(e, list);
+	for (unsigned i = 0; i < PROGRAMS; i++) {
+		name[i] = bpf_program__name(list[i].program);
+		fd[i] = bpf_link__fd(*list[i].link);
+	}
+	pins_sweep();
+	err = pins_replace(e->object->rodata->config.netns, name, fd, PROGRAMS, error);
+	if (err == 0) {
+		e->metric = 0; /* the route is to last as well */
+	}
+	ebpf_close(e);
+	return err;
+}
+
+int ebpf_uninstall(struct redirect_error *error)
+{
+	uint64_t netns;
+	int err;
+
+	if (find_netns(&netns) != 0 || !pins_exist(netns)) {
+		return 0;
+	}
+	err = pins_remove(netns, error);
+	if (err == 0) {
+		err = remove_route(METRIC_LASTING);
+	}
+	return err;
+}
+
+bool ebpf_is_installed(void)
+{
+	uint64_t netns;
+
+	return find_netns(&netns) == 0 && pins_exist(netns);
+}
+
+void ebpf_print(const struct rules *rules, FILE *out)
+{
+	char path[PINS_PATH_SIZE];
+	uint64_t netns = 0;
+
+	(void)find_netns(&netns);
+	fprintf(out, "# DNS by eBPF at the sockets of %s; links are pinned in %s\n",
+		rules->cgroup && rules->cgroup[0] ? rules->cgroup : "the application's cgroup",
+		pins_path(netns, path));
+}
+
+void ebpf_print_removal(FILE *out)
+{
+	char path[PINS_PATH_SIZE];
+	uint64_t netns = 0;
+
+	if (find_netns(&netns) == 0 && pins_exist(netns)) {
+		fprintf(out, "# the links in %s\n", pins_path(netns, path));
+	}
+}
