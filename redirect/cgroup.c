@@ -44,7 +44,8 @@ bool cgroup_read_mount(struct cgroup_mount *mount, const char *line)
 	const char *type = strstr(line, " - ");
 
 	if (!type || strncmp(type, " - cgroup2 ", 11) != 0 ||
-		sscanf(line, "%*d %*d %*s %4095s %4095s", mount->root, mount->point) != 2) {
+		sscanf(line, "%*d %*d %*s %4095s %4095s", mount->root, mount->point) != 2 ||
+		mount->root[0] != '/' || mount->point[0] != '/') {
 		return false;
 	}
 	unescape(mount->root);
@@ -200,7 +201,7 @@ static int find(char path[PATH_MAX], struct redirect_error *error)
 	read_own(own);
 	const bool is_pods = cgroup_choose(mount.root, own, below);
 	snprintf(path, PATH_MAX, "%.2047s%.2047s", mount.point, below);
-	fd = is_pods ? open_directory(top, below + 1) : dup(top);
+	fd = is_pods ? open_directory(top, below[0] ? below + 1 : ".") : dup(top);
 	close(top);
 	if (fd >= 0 && !is_pods && !is_root(fd)) {
 		close(fd);

@@ -105,16 +105,22 @@ static const char *find_missing(void)
 					: NULL;
 }
 
+static int check_privileges(struct redirect_error *error)
+{
+	const char *missing = find_missing();
+
+	if (!missing) {
+		return 0;
+	}
+	snprintf(error->text, sizeof error->text, "eBPF: redirection needs %s", missing);
+	return -EPERM;
+}
+
 static int fail(struct redirect_error *error, const char *what, int err)
 {
-	const char *missing = err == -EPERM || err == -EACCES ? find_missing() : NULL;
-
-	if (missing) {
-		snprintf(error->text, sizeof error->text, "eBPF: %s needs %s", what, missing);
-		return -EPERM;
-	}
-	snprintf(error->text, sizeof error->text, "eBPF: %s: %s%s", what, strerror(-err),
-		err == -EPERM ? "" : " (CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF; Linux 5.14)");
+	snprintf(error->text, sizeof error->text,
+		"eBPF: %s: %s (Linux 5.14 with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF is needed)",
+		what, strerror(-err));
 	return err;
 }
 
@@ -271,7 +277,10 @@ static int open_new(
 		snprintf(error->text, sizeof error->text, "out of memory");
 		return -ENOMEM;
 	}
-	err = open_programs(e, rules, lasting, error);
+	err = check_privileges(error);
+	if (err == 0) {
+		err = open_programs(e, rules, lasting, error);
+	}
 	if (err) {
 		ebpf_close(e);
 		return err;

@@ -44,6 +44,25 @@ static void what_is_configured_replaces_the_default(void **state)
 	assert_true(endpoint_equal(&list.item[0], &conf.listen.item[0]));
 }
 
+static void ebpf_sends_to_all_of_loopback(void **state)
+{
+	(void)state;
+	struct conf conf = {.port = 15053};
+	struct endpoint_list list;
+	char text[ENDPOINT_TEXT_SIZE];
+	listening_aliases(&list, &conf);
+	assert_int_equal(list.count, 0);
+	conf.redirect_mode = CONF_AUTO;
+	listening_aliases(&list, &conf);
+	assert_int_equal(list.count, 2);
+	assert_string_equal(endpoint_format(&list.item[0], text), "0.0.0.0:15053");
+	assert_string_equal(endpoint_format(&list.item[1], text), "[::]:15053");
+	conf.redirect_mode = CONF_EBPF;
+	conf.ip_family_mode = CONF_IPV4;
+	listening_aliases(&list, &conf);
+	assert_int_equal(list.count, 1);
+}
+
 static void what_arrives_is_told(void **state)
 {
 	(void)state;
@@ -78,6 +97,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_default_is_loopback_of_both_families),
 		cmocka_unit_test(what_is_configured_replaces_the_default),
+		cmocka_unit_test(ebpf_sends_to_all_of_loopback),
 		cmocka_unit_test(what_arrives_is_told),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -817,6 +817,25 @@ static void two_workers_share_a_port(void **state)
 	tcp_close(other);
 }
 
+static void all_of_loopback_is_listened_at_and_told_apart(void **state)
+{
+	struct server *s = *state;
+	struct endpoint all;
+	start(s);
+	all = s->at;
+	all.in.sin_addr.s_addr = htonl(INADDR_ANY);
+	assert_int_equal(tcp_listen_inside(s->tcp, &all, true), 0);
+	s->at.in.sin_addr.s_addr = htonl(0x7f6b0401); /* 127.107.4.1 */
+	int fd = client(s);
+	ask(fd, 1, ORDER_FORWARD);
+	RUN_UNTIL(s, s->forwarded == 1);
+	struct endpoint local;
+	assert_int_equal(tcp_local(s->tcp, &s->asked[0], &local), 0);
+	assert_true(endpoint_equal(&local, &s->at));
+	assert_true(s->asked[0].elsewhere);
+	close(fd);
+}
+
 static void an_address_that_is_not_ours_is_an_error(void **state)
 {
 	struct server *s = *state;
@@ -860,6 +879,7 @@ int main(void)
 		STATEMENT(at_the_finish_every_answer_is_sent),
 		STATEMENT(closing_does_not_wait),
 		STATEMENT(two_workers_share_a_port),
+		STATEMENT(all_of_loopback_is_listened_at_and_told_apart),
 		STATEMENT(an_address_that_is_not_ours_is_an_error),
 	};
 	(void)signal(SIGPIPE, SIG_IGN);

@@ -547,6 +547,21 @@ static void two_workers_share_a_port(void **state)
 	udp_close(other);
 }
 
+static void all_of_loopback_answers_from_where_it_was_asked(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	s->at = endpoint_of("0.0.0.0", 0);
+	assert_int_equal(udp_listen_inside(s->udp, &s->at, true), 0);
+	int fd = client_to(s, "127.107.4.1"); /* takes nothing from elsewhere */
+	ask(fd, 7, 0);
+	turn(s);
+	assert_int_equal(take(fd, &len), 7);
+	assert_int_equal(s->last.local.in.sin_addr.s_addr, inet_addr("127.107.4.1"));
+	assert_true(s->last.elsewhere);
+	close(fd);
+}
+
 static void an_address_that_is_not_ours_is_an_error(void **state)
 {
 	struct server *s = *state;
@@ -590,6 +605,7 @@ int main(void)
 		STATEMENT(a_reply_that_the_kernel_refuses_is_counted),
 		STATEMENT(replies_leave_together_and_none_is_lost),
 		STATEMENT(two_workers_share_a_port),
+		STATEMENT(all_of_loopback_answers_from_where_it_was_asked),
 		STATEMENT(an_address_that_is_not_ours_is_an_error),
 		STATEMENT(datagrams_that_found_no_room_are_counted),
 	};

@@ -24,8 +24,8 @@ struct stats;
 struct requestor {
 	struct endpoint peer; /* UDP: where to; TCP: for the record */
 	struct endpoint
-		local;       /* UDP on a wildcard socket: the address that was asked; else len 0 */
-	uint32_t slot;       /* UDP: which socket; TCP: which connection … */
+		local; /* the address that was asked; len 0: UDP on one that is not a wildcard */
+	uint32_t slot; /* UDP: which socket; TCP: which connection … */
 	uint32_t generation; /* … and whose turn in that slot */
 	bool tcp;
 	bool elsewhere; /* its query was redirected, and for a server that is none of ours */
