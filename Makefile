@@ -144,7 +144,7 @@ $(BUILD)/bench/%: $(BUILD)/gcc/tests/bench/%.o $(patsubst %,$(BUILD)/gcc/tests/b
 
 bench bench-quick:
 	tests/packages build bench
-	$(MAKE) --no-print-directory $(BUILD)/kuma-dns $(patsubst %,$(BUILD)/bench/%,echo forwarder load)
+	$(MAKE) --no-print-directory $(BUILD)/kuma-dns $(patsubst %,$(BUILD)/bench/%,echo forwarder load asker)
 	$(PYTHON) tests/bench/bench --build $(BUILD) $(if $(filter bench-quick,$@),--quick)
 
 # Seams are link-time: WRAP_<module> holds the --wrap flags of tests/test_<module>.c.

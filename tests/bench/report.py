@@ -5,6 +5,7 @@ import statistics
 
 import failover
 import memory
+import redirection
 from rounds import NAMES, WORKLOADS
 from summary import BUSY
 
@@ -85,6 +86,19 @@ def print_install(times):
     print_table("install", ["", "first ms", "in place of others ms", "a program that does nothing ms"], [row])
 
 
+def print_redirection(found):
+    rows = []
+    for means in redirection.MEANS:
+        row = [means]
+        for sockets in redirection.SOCKETS:
+            row += [number(redirection.median(found, means, sockets)), number(redirection.ratio(found, means, sockets))]
+        rows.append([*row, number(redirection.flows(found, means), "{:,}")])
+    head = ["", "lasting sockets, µs", "of direct", "a socket for each query, µs", "of direct", "flows tracked"]
+    print_table("redirected queries, CPU of server and client together", head, rows)
+    for failure in found.get("failures", []):
+        print(f"  {failure}")
+
+
 def print_all(result):
     for workload, lines in result["summary"].items():
         if lines:
@@ -95,6 +109,7 @@ def print_all(result):
         print_memory(result["memory"])
     if result["install"]:
         print_install(result["install"])
+    print_redirection(result["redirection"])
     if result["dnsperf_qps"]:
         rows = [[name, number(qps, "{:,.0f}")] for name, qps in result["dnsperf_qps"].items()]
         print_table("local answers, saturated, as dnsperf counts them (it needs more CPU than a fast server)",

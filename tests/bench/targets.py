@@ -6,6 +6,7 @@ import statistics
 
 import failover
 import memory
+import redirection
 from rounds import NAMES, OWN_LOCAL
 from summary import cpu_ratio, runs_of, throughput_ratio
 
@@ -78,6 +79,15 @@ def installing(times):
     yield target("install ≤ 5 ms, where there were no rules", times and times["first_ms"], "{:.1f} ms", 5)
 
 
+def redirecting(found):
+    for sockets in redirection.SOCKETS:
+        ratio = redirection.ratio(found, "ebpf", sockets)
+        text = f"eBPF, {sockets} sockets: CPU a query ≤ {redirection.LIMIT} of a direct one's"
+        yield target(text, ratio, "{:.2f}", redirection.LIMIT)
+    flows = redirection.flows(found, "ebpf")
+    yield target(f"eBPF, {redirection.QUERIES:,} queries from new sockets: flows tracked, none", flows, "{}", 0)
+
+
 def judge(result):
     """All of them; none where kuma-dns was not measured."""
     runs = result["runs"]
@@ -90,4 +100,5 @@ def judge(result):
         *failing(failover.summarize(result["failover"])),
         *bounded(result["memory"]),
         *installing(result["install"]),
+        *redirecting(result["redirection"]),
     ]
