@@ -44,6 +44,13 @@ static bool needs_files(const struct conf *conf, unsigned ahead)
 	return (ahead & AS_ROOT) != 0;
 }
 
+/** Programs that are loaded and attached once; a mount of cgroup2 that is hidden to be found. */
+static bool needs_programs(const struct conf *conf, unsigned ahead)
+{
+	return (ahead & STARTING) != 0 && conf->redirect_enabled &&
+	       conf->redirect_mode != CONF_NFTABLES;
+}
+
 static const struct {
 	unsigned capability;
 	const char *name;
@@ -52,6 +59,8 @@ static const struct {
 	{CAP_NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE", needs_ports},
 	{CAP_NET_ADMIN, "CAP_NET_ADMIN", needs_network},
 	{CAP_DAC_OVERRIDE, "CAP_DAC_OVERRIDE", needs_files},
+	{CAP_BPF, "CAP_BPF", needs_programs},
+	{CAP_SYS_ADMIN, "CAP_SYS_ADMIN", needs_programs},
 };
 
 enum { KEPT = sizeof kept / sizeof kept[0] };
@@ -227,7 +236,6 @@ int privileges_become(const struct privileges *who, const struct conf *conf)
 
 int privileges_narrow(const struct conf *conf)
 {
-	char text[PRIVILEGES_TEXT_SIZE];
 	const unsigned root = geteuid() == 0 ? AS_ROOT : 0;
 
 	select_kept(conf, RUNNING | root);
@@ -235,7 +243,6 @@ int privileges_narrow(const struct conf *conf)
 	if (code != 0) {
 		return refuse("capabilities", code);
 	}
-	log_info("running as %s", privileges_describe(text, sizeof text));
 	return 0;
 }
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a daemon may do, and how it gives up all that it needs no more. In this order, each of them
- * once, and before there are threads: UIDs and capabilities are those of a thread, and new threads
- * get the ones of their parent.
+ * What a daemon may do, and how it gives up all that it needs no more. UIDs and capabilities are
+ * those of a thread, and new threads get the ones of their parent; so in this order:
  *
  *     privileges_choose(&who, &conf);    who we shall be
  *       … what only root can: files in root's directories
  *     privileges_become(&who, &conf);    from now on that user, with what opening sockets takes
  *       … sockets, which belong to that user
+ *       … threads; first of all each does
  *     privileges_narrow(&conf);          with what running takes
- *       … threads
+ *       … rules, programs in the kernel
+ *     privileges_narrow(&conf);          and so does the first thread
  */
 #pragma once
 
@@ -45,7 +46,7 @@ int privileges_choose(struct privileges *who, const struct conf *conf)
 int privileges_become(const struct privileges *who, const struct conf *conf)
 	__attribute__((warn_unused_result));
 
-/** Keep what running takes: CAP_NET_ADMIN where rules or marks do. As above; logs what is left. */
+/** Keep what running takes: CAP_NET_ADMIN where rules or marks do. Of the calling thread; as above. */
 int privileges_narrow(const struct conf *conf) __attribute__((warn_unused_result));
 
 /** Whether this thread has this capability now, CAP_… of linux/capability.h. */

@@ -64,6 +64,7 @@ struct daemon {
 	struct mesh *mesh;
 	struct redirect *_Atomic redirect; /* workers read it, through find_asked */
 	struct interception *interception; /* NULL: not yet, or not wanted */
+	bool narrowed;                     /* no more privileges than running takes */
 	bool ready;                        /* said so */
 	bool told_servers_stay;            /* of installed rules */
 	int status;                        /* exit status */
@@ -318,10 +319,7 @@ static int begin_serving(struct daemon *d)
 		}
 	}
 	listen_elsewhere(d);
-	int r = privileges_narrow(&d->conf);
-	if (r != 0) {
-		return r;
-	}
+	int r = 0;
 	for (; d->started < d->open; d->started++) {
 		r = worker_start(d->workers[d->started]);
 		if (r != 0) {
@@ -387,6 +385,18 @@ static void begin_redirecting(struct daemon *d)
 	d->state.redirect = REDIRECT_ACTIVE;
 }
 
+/** Sockets, threads and rules are there: what is left takes less. */
+static int narrow(struct daemon *d)
+{
+	char text[PRIVILEGES_TEXT_SIZE];
+	int r = d->narrowed ? 0 : privileges_narrow(&d->conf);
+	if (r == 0 && !d->narrowed) {
+		log_info("running as %s", privileges_describe(text, sizeof(text)));
+		d->narrowed = true;
+	}
+	return r;
+}
+
 static void on_canaries(void *ctx)
 {
 	log_ready_once(ctx);
@@ -406,7 +416,9 @@ static void send_canaries(struct daemon *d)
 	const struct servers *asked = &d->resolv.servers;
 	struct way ways[WAYS_MAX];
 	unsigned count = 0;
-	for (unsigned i = 0; i < WAYS_MAX && i < 2 * asked->count; i++) {
+	/* What is sent from outside of the application's cgroup proves nothing. */
+	unsigned most = !d->redirect || redirect_covers_us(d->redirect) ? WAYS_MAX : 0;
+	for (unsigned i = 0; i < most && i < 2 * asked->count; i++) {
 		struct way way = {.server = asked->item[i / 2], .tcp = i % 2 == 1};
 		if (rules_capture(
 			    &d->rules, &way.server, way.tcp ? CONF_TCP : CONF_UDP, geteuid())) {
@@ -449,6 +461,10 @@ static void begin(struct daemon *d)
 	}
 	if (d->state.redirect == REDIRECT_WAITING) {
 		begin_redirecting(d);
+	}
+	if (narrow(d) != 0) {
+		end(d, STATUS_FAILURE);
+		return;
 	}
 	if (!d->interception && d->conf.canary_interval > 0 &&
 		d->state.redirect != REDIRECT_FAILED) {
@@ -722,7 +738,8 @@ static int run(const struct conf *conf, char *const *arguments)
 		return STATUS_USAGE;
 	}
 	struct redirect_error error = {.text = ""};
-	int r = d.conf.redirect_enabled ? needs_check(NEEDS_NFTABLES, &error) : 0;
+	bool by_nftables = d.conf.redirect_enabled && d.conf.redirect_mode == CONF_NFTABLES;
+	int r = by_nftables ? needs_check(NEEDS_NFTABLES, &error) : 0; /* eBPF says so itself */
 	if (r != 0) {
 		log_no_redirection(&error, r);
 		routes_unref(d.routes);
@@ -774,7 +791,7 @@ static int enter_namespace(const struct conf *conf)
 		r = needs_check(NEEDS_NETNS, &error);
 		r = r == 0 ? redirect_enter(conf->netns, &error) : r;
 	}
-	if (r == 0 && !conf->dry_run) {
+	if (r == 0 && !conf->dry_run && conf->redirect_mode == CONF_NFTABLES) {
 		r = needs_check(NEEDS_NFTABLES, &error);
 	}
 	return r == 0 ? EXIT_SUCCESS : fail_redirection(&error);

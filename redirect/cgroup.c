@@ -231,3 +231,47 @@ int cgroup_open(const char *name, char path[PATH_MAX], struct redirect_error *er
 	}
 	return fd;
 }
+
+/** Whether one of the directories from `at` up to the top is `cgroup`. Closes `at`. */
+static bool is_above(int cgroup, int at)
+{
+	struct stat wanted;
+	struct stat here;
+	bool found = false;
+
+	while (!found && at >= 0 && is_cgroup2(at) && fstat(cgroup, &wanted) == 0 &&
+		fstat(at, &here) == 0) {
+		found = here.st_dev == wanted.st_dev && here.st_ino == wanted.st_ino;
+		const int above = found ? -1 : open_directory(at, "..");
+		close(at);
+		at = above;
+	}
+	if (at >= 0) {
+		close(at);
+	}
+	return found;
+}
+
+bool cgroup_holds_us(int cgroup)
+{
+	struct cgroup_mount mount;
+	char own[PATH_MAX];
+	const int top = open_mount(&mount);
+	const size_t root_len = strcmp(mount.root, "/") == 0 ? 0 : strlen(mount.root);
+	bool found;
+
+	if (top < 0) {
+		return is_root(cgroup);
+	}
+	read_own(own);
+	if (strncmp(own, mount.root, root_len) != 0) {
+		found = is_root(cgroup);
+	} else {
+		found = is_above(
+			cgroup, open_directory(top, own[root_len] == '/' && own[root_len + 1]
+							    ? own + root_len + 1
+							    : "."));
+	}
+	close(top);
+	return found;
+}

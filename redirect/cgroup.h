@@ -39,3 +39,6 @@ bool cgroup_choose(const char *root, const char *own, char below[PATH_MAX]);
  */
 int cgroup_open(const char *name, char path[PATH_MAX], struct redirect_error *error)
 	__attribute__((warn_unused_result));
+
+/** Whether this process is in an open cgroup, or below it; false where that is not to be seen. */
+bool cgroup_holds_us(int cgroup);

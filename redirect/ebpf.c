@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -41,6 +42,7 @@ struct ebpf {
 	struct sockets *object;
 	uint32_t metric; /* of our own route to the aliases; 0: none */
 	char cgroup[PATH_MAX];
+	bool covers_us;
 };
 
 struct program {
@@ -209,6 +211,9 @@ static int load(struct ebpf *e, const struct rules *rules, struct redirect_error
 	if (err) {
 		return fail(error, "loading programs", err);
 	}
+	/* While another daemon is there, what its programs have given out comes to us as well: it
+	 * is not to be taken for ours. Listed servers, which both have, begin alike. */
+	(void)!getrandom(&e->object->bss->state.others, sizeof e->object->bss->state.others, 0);
 	sockets_list(&e->object->bss->state, rules);
 	return 0;
 }
@@ -260,6 +265,7 @@ static int open_programs(
 	if (err == 0) {
 		err = attach(e, cgroup, error);
 	}
+	e->covers_us = cgroup_holds_us(cgroup);
 	close(cgroup);
 	if (err == 0) {
 		note_older(rules);
@@ -297,6 +303,11 @@ int ebpf_open(struct ebpf **ebpf, const struct rules *rules, struct redirect_err
 const char *ebpf_cgroup(const struct ebpf *ebpf)
 {
 	return ebpf->cgroup;
+}
+
+bool ebpf_covers_us(const struct ebpf *ebpf)
+{
+	return ebpf->covers_us;
 }
 
 void ebpf_set_servers(struct ebpf *ebpf, const struct rules *rules)

@@ -28,6 +28,9 @@ int ebpf_open(struct ebpf **ebpf, const struct rules *rules, struct redirect_err
 /** The cgroup that is intercepted. */
 const char *ebpf_cgroup(const struct ebpf *ebpf);
 
+/** Whether this process is in it. */
+bool ebpf_covers_us(const struct ebpf *ebpf);
+
 /**
  * From now on these servers are the listed ones. Needs no system call and no capability. Answers of
  * the ones from before still come from where they were asked.

@@ -28,6 +28,12 @@ const char *ebpf_cgroup(const struct ebpf *ebpf)
 	return "";
 }
 
+bool ebpf_covers_us(const struct ebpf *ebpf)
+{
+	(void)ebpf;
+	return false;
+}
+
 void ebpf_set_servers(struct ebpf *ebpf, const struct rules *rules)
 {
 	(void)ebpf, (void)rules;

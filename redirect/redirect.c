@@ -65,10 +65,24 @@ static int open_nftables(
 	return nftables_open(&r->nftables, rules, error);
 }
 
+/** What eBPF cannot do. @return 0; -EOPNOTSUPP, `error` set */
+static int check_possible(const struct rules *rules, struct redirect_error *error)
+{
+	if (!rules->fail_closed) {
+		return 0;
+	}
+	snprintf(error->text, sizeof error->text,
+		"redirect.failClosed: found true, expected false with redirect.mode ebpf: its "
+		"programs end with the daemon");
+	return -EOPNOTSUPP;
+}
+
 static int open_ebpf(struct redirect *r, const struct rules *rules, struct redirect_error *error)
 {
 	const struct rules rest = but_sockets(rules);
-	int err = ebpf_open(&r->ebpf, rules, error);
+	int err = check_possible(rules, error);
+
+	err = err ? err : ebpf_open(&r->ebpf, rules, error);
 
 	if (err) {
 		return err;
@@ -134,6 +148,11 @@ const char *redirect_table(const struct redirect *redirect)
 const char *redirect_means(const struct redirect *redirect)
 {
 	return redirect->means;
+}
+
+bool redirect_covers_us(const struct redirect *redirect)
+{
+	return !redirect->ebpf || ebpf_covers_us(redirect->ebpf);
 }
 
 void redirect_withdraw(struct redirect *redirect)

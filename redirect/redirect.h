@@ -111,6 +111,10 @@ const char *redirect_means(const struct redirect *redirect);
 int redirect_set_servers(struct redirect *redirect, const struct rules *rules,
 	struct redirect_error *error) __attribute__((warn_unused_result));
 
+/** Whether queries of this very process are captured, if it is not exempt: with eBPF it may be in
+ * another cgroup than the application. */
+bool redirect_covers_us(const struct redirect *redirect);
+
 /** One line for people: what is captured. @return `text` */
 const char *redirect_describe(const struct rules *rules, char *text, unsigned size);
 

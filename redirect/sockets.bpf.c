@@ -93,12 +93,30 @@ INLINE int is_exempt_socket(struct bpf_sock_addr *ctx)
 	return sk && (sk->mark == config.mark || sk->bound_dev_if != 0);
 }
 
+/** The daemon asks as an application does, whoever it is (RULES_CANARY_PRIORITY). */
+INLINE int is_canary(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	return sk && sk->priority == SOCKETS_CANARY_PRIORITY;
+}
+
+/** Where no user is exempt, nobody is asked for: the kernel leaves out what cannot be reached. */
+INLINE int is_exempt_user(struct bpf_sock_addr *ctx)
+{
+	__u32 uid;
+
+	if (!config.has_uid && config.users_count == 0) {
+		return 0;
+	}
+	uid = (__u32)bpf_get_current_uid_gid();
+	return (config.has_uid && uid == config.uid && !is_canary(ctx)) ||
+	       is_excluded_user(uid, ctx->protocol);
+}
+
 INLINE int is_exempt(struct bpf_sock_addr *ctx, const struct sockets_address *a)
 {
-	const __u32 uid = (__u32)bpf_get_current_uid_gid();
-
-	return is_exempt_socket(ctx) || (config.has_uid && uid == config.uid) ||
-	       is_excluded_user(uid, ctx->protocol) || is_excluded_address(a);
+	return is_exempt_socket(ctx) || is_exempt_user(ctx) || is_excluded_address(a);
 }
 
 INLINE int is_family_wanted(const struct sockets_address *a)
@@ -109,8 +127,9 @@ INLINE int is_family_wanted(const struct sockets_address *a)
 /** Whether it is a query, and one to be intercepted. */
 INLINE int is_wanted(struct bpf_sock_addr *ctx, const struct sockets_address *a)
 {
-	return (ctx->protocol == IPPROTO_UDP || ctx->protocol == IPPROTO_TCP) && is_ours(ctx) &&
-	       is_family_wanted(a) && !is_exempt(ctx, a);
+	return (ctx->protocol == IPPROTO_UDP ||
+		       (ctx->protocol == IPPROTO_TCP && !config.udp_only)) &&
+	       is_ours(ctx) && is_family_wanted(a) && !is_exempt(ctx, a);
 }
 
 /* Servers and aliases */

@@ -109,6 +109,7 @@ void sockets_configure(struct sockets_config *config, const struct rules *rules)
 	config->ipv4 = rules->ipv4;
 	config->ipv6 = rules->ipv6;
 	config->capture_all = rules->capture_all;
+	config->udp_only = rules->udp_only;
 	for (unsigned i = 0; i < outbound->exclude_ips.count; i++) {
 		config->network[config->networks_count++] =
 			network_of(&outbound->exclude_ips.item[i]);

@@ -35,6 +35,8 @@ enum {
 
 	SOCKETS_SERVERS_MAX = 16,
 	SOCKETS_EXCLUDED_MAX = 32,
+
+	SOCKETS_CANARY_PRIORITY = 5, /* RULES_CANARY_PRIORITY of redirect.h */
 };
 
 /* In host order: 127.107.0.0/16, and fd6b:756d:6164:6e73::/112. */
@@ -72,6 +74,8 @@ struct sockets_config {
 	__u8 ipv4;
 	__u8 ipv6;
 	__u8 capture_all;
+	__u8 udp_only;
+	__u8 unused[3];
 	__u32 networks_count;
 	__u32 users_count;
 	struct sockets_network network[SOCKETS_EXCLUDED_MAX];

@@ -13,8 +13,8 @@ static void mounts_of_cgroup2_are_read(void **unused)
 	struct cgroup_mount mount;
 
 	(void)unused;
-	assert_true(cgroup_read_mount(&mount,
-		"25 24 0:22 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"));
+	assert_true(cgroup_read_mount(&mount, "25 24 0:22 / /sys/fs/cgroup rw,nosuid shared:9 - "
+					      "cgroup2 cgroup2 rw,nsdelegate\n"));
 	assert_string_equal(mount.root, "/");
 	assert_string_equal(mount.point, "/sys/fs/cgroup");
 	assert_true(cgroup_read_mount(
@@ -25,8 +25,7 @@ static void mounts_of_cgroup2_are_read(void **unused)
 
 static void other_mounts_are_not(void **unused)
 {
-	static const char *const lines[] = {
-		"", "\n", " - cgroup2 ", "25 24 - cgroup2 none",
+	static const char *const lines[] = {"", "\n", " - cgroup2 ", "25 24 - cgroup2 none",
 		"34 25 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n",
 		"34 25 0:29 / /mnt rw - tmpfs cgroup2 rw\n",
 		"34 25 0:29 / /mnt rw - cgroup23 x rw\n"};
@@ -45,8 +44,10 @@ static void the_pod_is_found_where_it_can_be_seen(void **unused)
 		const char *own;
 		const char *below; /* NULL: no pod */
 	} cases[] = {
-		{"/", "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podab_12.slice/"
-		      "cri-containerd-f.scope",
+		{"/",
+			"/kubepods.slice/kubepods-burstable.slice/"
+			"kubepods-burstable-podab_12.slice/"
+			"cri-containerd-f.scope",
 			"/kubepods.slice/kubepods-burstable.slice/"
 			"kubepods-burstable-podab_12.slice"},
 		{"/", "/kubepods.slice/kubepods-podab.slice/docker-1.scope/inner/unit",

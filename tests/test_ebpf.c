@@ -221,9 +221,10 @@ static void without_capabilities_the_error_names_them(void **state)
 		struct ebpf *e;
 		give_up_all_capabilities();
 		_exit(ebpf_open(&e, &rules, &error) == -EPERM &&
-				      strstr(error.text, "eBPF: redirection needs CAP_BPF and CAP_NET_ADMIN")
-			      ? 0
-			      : 1);
+					strstr(error.text,
+						"eBPF: redirection needs CAP_BPF and CAP_NET_ADMIN")
+				? 0
+				: 1);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);

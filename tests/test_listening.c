@@ -47,19 +47,19 @@ static void what_is_configured_replaces_the_default(void **state)
 static void ebpf_sends_to_all_of_loopback(void **state)
 {
 	(void)state;
-	struct conf conf = {.port = 15053};
+	struct conf conf = {.port = 5};
 	struct endpoint_list list;
 	char text[ENDPOINT_TEXT_SIZE];
-	listening_aliases(&list, &conf);
+	listening_aliases(&list, &conf, 15053);
 	assert_int_equal(list.count, 0);
 	conf.redirect_mode = CONF_AUTO;
-	listening_aliases(&list, &conf);
+	listening_aliases(&list, &conf, 15053);
 	assert_int_equal(list.count, 2);
 	assert_string_equal(endpoint_format(&list.item[0], text), "0.0.0.0:15053");
 	assert_string_equal(endpoint_format(&list.item[1], text), "[::]:15053");
 	conf.redirect_mode = CONF_EBPF;
 	conf.ip_family_mode = CONF_IPV4;
-	listening_aliases(&list, &conf);
+	listening_aliases(&list, &conf, 15053);
 	assert_int_equal(list.count, 1);
 }
 

@@ -156,6 +156,7 @@ static void enter_user_namespace(void)
 static void become_kumas_user(void)
 {
 	const gid_t groups[] = {7, 8};
+	char text[PRIVILEGES_TEXT_SIZE];
 
 	need_root();
 	set_user("", "5678");
@@ -175,7 +176,28 @@ static void become_kumas_user(void)
 	check(privileges_narrow(&conf) == 0);
 	check(has_capabilities("0000000000001000"));
 	check(setresuid(0, 0, 0) != 0 && setgroups(2, groups) != 0);
-	check(strstr(logged, "running as UID 5678, GID 5678, CAP_NET_ADMIN"));
+	check(strcmp(privileges_describe(text, sizeof text), "UID 5678, GID 5678, CAP_NET_ADMIN") ==
+		0);
+}
+
+/** Programs for the kernel are loaded once. */
+static void keep_what_loading_takes(void)
+{
+	need_root();
+	set_user("5678", "5678");
+	conf.redirect_enabled = true;
+	conf.redirect_mode = CONF_EBPF;
+	check(privileges_choose(&who, &conf) == 0);
+	check(privileges_become(&who, &conf) == 0);
+	check(privileges_have(CAP_BPF) && privileges_have(CAP_SYS_ADMIN));
+	check(privileges_narrow(&conf) == 0);
+	check(has_capabilities("0000000000001000"));
+}
+
+static void what_loads_programs_keeps_that_no_longer(void **state)
+{
+	(void)state;
+	run_child(keep_what_loading_takes);
 }
 
 static void root_becomes_kumas_user(void **state)
@@ -228,13 +250,15 @@ static void marks_take_net_admin(void **state)
 
 static void stay_root(void)
 {
+	char text[PRIVILEGES_TEXT_SIZE];
+
 	need_root();
 	set_user("root", "5678");
 	check(privileges_choose(&who, &conf) == 0 && !who.changes && who.uid == 0);
 	check(privileges_become(&who, &conf) == 0 && privileges_narrow(&conf) == 0);
 	check(geteuid() == 0 && has_capabilities("0000000000001002"));
 	check(status_has("CapBnd", "0000000000000000") && status_has("NoNewPrivs", "1"));
-	check(strncmp(logged, "running as UID 0, GID ", 22) == 0);
+	check(strncmp(privileges_describe(text, sizeof text), "UID 0, GID ", 11) == 0);
 }
 
 static void root_may_stay(void **state)
@@ -361,6 +385,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(root_becomes_kumas_user),
+		cmocka_unit_test(what_loads_programs_keeps_that_no_longer),
 		cmocka_unit_test(without_rules_and_marks_nothing_is_kept),
 		cmocka_unit_test(marks_take_net_admin),
 		cmocka_unit_test(root_may_stay),

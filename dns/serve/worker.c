@@ -8,6 +8,7 @@
 
 #include "conf/conf.h"
 #include "conf/log.h"
+#include "conf/privileges.h"
 #include "dns/resolve/entropy.h"
 #include "dns/resolve/passing.h"
 #include "dns/serve/explain.h"
@@ -461,6 +462,7 @@ static void drain(struct worker *w)
 static void *run(void *arg)
 {
 	struct worker *w = arg;
+	(void)!privileges_narrow(w->conf); /* a failure is logged; the first thread ends with it */
 	take_table(w); /* one that came before the thread is there for its first query */
 	(void)event_base_dispatch(w->base);
 	drain(w);

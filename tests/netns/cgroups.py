@@ -42,6 +42,7 @@ def move(cgroup, pid=None):
 def made(parent=None):
     """A new cgroup with nobody in it."""
     path = pathlib.Path(tempfile.mkdtemp(prefix="kuma-dns-test-", dir=parent or mount()))
+    path.chmod(0o755)  # as all cgroups: the daemon is not root when it opens it
     try:
         yield path
     finally:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import types
 
+import dns.flags
 import dns.message
 import pytest
 
@@ -118,6 +119,43 @@ def test_servers_follow_resolv_conf(ebpf, network):
     network.set_resolv_conf(AUTHORITATIVE[4])
     one.wait_log(f"redirecting {AUTHORITATIVE[4]}:53,")
     assert not is_caught(RECURSIVE[4]) and is_caught(AUTHORITATIVE[4])
+
+
+@FAMILIES
+@TRANSPORTS
+def test_the_server_that_was_asked_answers(ebpf, family, tcp):
+    """NSD, which is not in resolv.conf, sets AA; the resolver there never does. Without any capability: see status."""
+    one = ebpf(capture_all=True)
+    for number in range(1, 4):
+        assert ask("www.example.org", server=AUTHORITATIVE[family], tcp=tcp).flags & dns.flags.AA
+        assert not ask("www.example.org", server=RECURSIVE[family], tcp=tcp).flags & dns.flags.AA
+        assert one.metric("kuma_dns_passed_total") == number
+    status, text = clients.run("dig", "+noall", "+comments", "example.org", "IXFR=1", f"@{AUTHORITATIVE[family]}")
+    assert status == 0 and "REFUSED" in text  # by NSD, which transfers its zones to nobody
+    assert one.metric("kuma_dns_passed_total") == 4
+
+
+@TRANSPORTS
+def test_dns_over_tcp_can_be_left_alone(ebpf, tcp):
+    ebpf(config={"redirect": {"dns": {"tcp": False, "captureAll": True}}})
+    assert is_caught(RECURSIVE[4], tcp) != tcp and is_caught(RECURSIVE[6], tcp) != tcp
+
+
+def test_failing_closed_cannot_be_had(ebpf, mesh):
+    one = ebpf(config={"redirect": {"failClosed": True}}, ready=False)
+    assert one.process.wait(10) == 1
+    assert "redirect.failClosed: found true, expected false with redirect.mode ebpf" in one.log()
+    mesh.forget(one)
+
+
+def test_canaries_come_back_where_the_daemon_is_in_the_cgroup(ebpf, cgroup):
+    inside = ebpf(config={"kumaDPUser": str(USER)})
+    assert inside.metric("kuma_dns_interception_up") == 4
+    inside.stop()
+    with cgroups.made() as other:
+        outside = ebpf(config={"redirect": {"cgroup": other}})
+        assert outside.metric("kuma_dns_interception_up") is None
+        outside.stop()
 
 
 def test_no_flow_is_tracked(ebpf):
