@@ -73,6 +73,14 @@ static void error_reads_back(const struct query *q)
 	ldns_pkt_free(packet);
 }
 
+/* A question, and OPT at most: ldns reads more into other records than we do. */
+static bool is_bare(const struct query *q)
+{
+	const uint8_t *counts = q->message.data + 6;
+	return octets_u16(counts) == 0 && octets_u16(counts + 2) == 0 &&
+	       octets_u16(counts + 4) == q->has_opt;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct query q;
@@ -87,7 +95,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	require((query_opcode(&q) != 0) == (q.rcode == RCODE_NOTIMP));
 	options_are_sound(&q);
 	error_reads_back(&q);
-	if (q.rcode == RCODE_NOERROR && !q.is_signed) {
+	if (q.rcode == RCODE_NOERROR && is_bare(&q)) {
+		require(!q.is_signed);
 		same_as_ldns(&q);
 	}
 	return 0;
