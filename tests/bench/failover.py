@@ -3,7 +3,7 @@
 
 import statistics
 
-import peers
+import setting
 from server import listens, running
 
 RATE = 2_000
@@ -32,7 +32,7 @@ def measure(bench, peer, number, silent):
         "--warmup", str(0.3 if peer.name == "kuma-dns" else WARMUP), "--seconds", str(before + during + after),
         "--silent", str(silent), "--silent-from", str(before), "--silent-to", str(before + during),
     ]  # fmt: skip
-    for port in peers.UPSTREAM_PORTS:
+    for port in setting.UPSTREAM_PORTS:
         arguments += ["--upstream", str(port)]
     with running(peer.roles["failover"](bench.site), bench.cores) as server:
         server.wait_until(listens("udp"))

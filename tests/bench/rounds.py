@@ -7,12 +7,13 @@ import re
 import subprocess
 
 import peers
+import setting
 from server import Failure, admin_ready, answers, listens, running
 
 NAMES = 10_000
 RATE = 20_000
 WARM_PASSES = 2  # the second is for caches that keep what is asked for again
-UPSTREAM = ["--upstream", str(peers.UPSTREAM_PORT)]
+UPSTREAM = ["--upstream", str(setting.UPSTREAM_PORT)]
 OWN_LOCAL = "kuma-dns, local"  # in the workload "cached": what ours is compared with
 
 # One load: the server that others are compared with, the file of its names, further arguments.
@@ -38,7 +39,7 @@ ROLES = dict.fromkeys(workload.role for workload in WORKLOADS.values())
 def put_load(site, server, names, arguments, limit_s=60):
     """Put the load on a server. @return what it reports, and its complaint about the first wrong answer"""
     command = [
-        f"{site.build}/bench/load", "--server", peers.ADDRESS, "--port", str(peers.PORT),
+        f"{site.build}/bench/load", "--server", setting.ADDRESS, "--port", str(setting.PORT),
         "--names", site.path(names), *arguments,
     ]  # fmt: skip
     for pid in server.pids():
@@ -139,7 +140,7 @@ class Bench:
         """Queries a second as dnsperf sees them: a check of our own load."""
         name, address, _ = self.site.names[0]
         ready = listens("udp") if peer in peers.LIMITS else answers(name, address)
-        command = ["dnsperf", "-s", peers.ADDRESS, "-p", str(peers.PORT), "-d", self.site.path("dnsperf"),
+        command = ["dnsperf", "-s", setting.ADDRESS, "-p", str(setting.PORT), "-d", self.site.path("dnsperf"),
                    "-c", "4", "-T", "1", "-q", "128", "-l", str(max(1, int(self.seconds)))]  # fmt: skip
         with running(peer.roles["local"](self.site), self.cores) as server:
             server.wait_until(ready)

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 
-import peers
+import setting
 
 
 class Failure(Exception):
@@ -97,7 +97,7 @@ def answers(name, address):
 
     def condition():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.connect((peers.ADDRESS, peers.PORT))
+            client.connect((setting.ADDRESS, setting.PORT))
             client.settimeout(0.02)
             try:
                 client.send(query)
@@ -114,7 +114,7 @@ def listens(kind):
 
     def condition():
         with open(f"/proc/self/net/{kind}", encoding="utf-8") as file:
-            return f":{peers.PORT:04X} 00000000" in file.read()
+            return f":{setting.PORT:04X} 00000000" in file.read()
 
     return condition
 

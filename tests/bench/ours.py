@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The limits, and kuma-dns."""
+
+from setting import ADDRESS, PORT, UPSTREAM_PORT, UPSTREAM_PORTS
+
+
+# ---- limits
+
+
+def echo(site):
+    return [f"{site.build}/bench/echo", "udp", ADDRESS, str(PORT)]
+
+
+def echo_tcp(site):
+    return [f"{site.build}/bench/echo", "tcp", ADDRESS, str(PORT)]
+
+
+def forwarder(site):
+    return [f"{site.build}/bench/forwarder", ADDRESS, str(PORT), ADDRESS, str(UPSTREAM_PORT)]
+
+
+# ---- kuma-dns
+
+
+def kuma_dns(site, table="table.json", upstreams=UPSTREAM_PORTS[:1], more=()):
+    command = [
+        f"{site.build}/kuma-dns", "run", "--no-redirect", "--workers", "1", "--log-level", "error",
+        "--listen", f"{ADDRESS}:{PORT}", "--admin-socket", site.path("admin.sock"),
+        "--table-file", site.path(table),
+    ]  # fmt: skip
+    for port in upstreams:
+        command += ["--upstream", f"{ADDRESS}:{port}"]
+    return command + list(more)
+
+
+def kuma_dns_forward(site):
+    return kuma_dns(site, "empty.json", more=["--cache-size", "0"] if site.cache_size is not None else [])
+
+
+def kuma_dns_failover(site):
+    return kuma_dns(site, "empty.json", UPSTREAM_PORTS)
+
+
+def kuma_dns_memory(site):
+    return kuma_dns(site, "empty.json")
