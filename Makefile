@@ -138,13 +138,16 @@ $(BUILD)/asan/fuzz_%: $(BUILD)/asan/fuzz/fuzz_%.o $(BUILD)/asan/fuzz/main.o $(BU
 	$(CC_asan) $(LDFLAGS_asan) -o $@ $^ $(LIBS) -lldns
 
 # The benchmark's own programs: the limits, and the load.
-$(BUILD)/bench/%: $(BUILD)/gcc/tests/bench/%.o $(patsubst %,$(BUILD)/gcc/tests/bench/%.o,queries measure options datagrams upstream)
+$(BUILD)/bench/%: $(BUILD)/gcc/tests/bench/%.o $(patsubst %,$(BUILD)/gcc/tests/bench/%.o,queries measure options datagrams upstream tally churn)
 	@mkdir -p $(@D)
 	$(CC_gcc) $(LDFLAGS_gcc) -o $@ $^
+$(BUILD)/bench/load_table: $(BUILD)/gcc/tests/bench/load_table.o $(BUILD)/gcc/libkuma-dns.a
+	@mkdir -p $(@D)
+	$(CC_gcc) $(LDFLAGS_gcc) -o $@ $^ $(LIBS)
 
 bench bench-quick:
-	tests/packages build bench
-	$(MAKE) --no-print-directory $(BUILD)/kuma-dns $(patsubst %,$(BUILD)/bench/%,echo forwarder load asker)
+	tests/packages bench
+	$(MAKE) --no-print-directory $(BUILD)/kuma-dns $(patsubst %,$(BUILD)/bench/%,echo forwarder load load_table asker)
 	$(PYTHON) tests/bench/bench --build $(BUILD) $(if $(filter bench-quick,$@),--quick)
 
 # Seams are link-time: WRAP_<module> holds the --wrap flags of tests/test_<module>.c.

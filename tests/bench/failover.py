@@ -28,9 +28,9 @@ def measure(bench, peer, number, silent):
     """One run: names are unique, latency counts from when a query was due. @return what the load reports"""
     before, during, after = seconds(bench.quick)
     arguments = [
-        "--unique", "--fixed", "--rate", str(RATE), "--window", "4096", "--timeout", "5",
+        "--unique", "--fixed", "--rate", str(RATE), "--run", "1", "--window", "4096", "--timeout", "5",
         "--warmup", str(0.3 if peer.name == "kuma-dns" else WARMUP), "--seconds", str(before + during + after),
-        "--silent", str(silent), "--silent-from", str(before), "--silent-to", str(before + during),
+        "--silent", str(silent), "--middle-from", str(before), "--middle-to", str(before + during),
     ]  # fmt: skip
     for port in setting.UPSTREAM_PORTS:
         arguments += ["--upstream", str(port)]

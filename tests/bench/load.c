@@ -4,13 +4,16 @@
  * a core of its own and never sleeps: a load that sleeps would make the server pay for waking it.
  * Queries are ready-made and leave in runs of equal length, over UDP with segmentation offload, so
  * that asking costs less than answering. It can also play the upstreams of a forwarder, on its own
- * core, and let one of them fall silent.
+ * core, and let one of them fall silent; ask more for a while than any server can answer; ask names
+ * of two kinds; and let connections come and go.
  */
+#include "tests/bench/churn.h"
 #include "tests/bench/datagrams.h"
 #include "tests/bench/fixed.h"
 #include "tests/bench/measure.h"
 #include "tests/bench/options.h"
 #include "tests/bench/queries.h"
+#include "tests/bench/tally.h"
 #include "tests/bench/upstream.h"
 
 #include <arpa/inet.h>
@@ -27,6 +30,8 @@
 enum { STREAM = 128 * 1024, RCODE_SERVFAIL = 2 };
 
 static const uint64_t SECOND = 1000000000;
+static const uint64_t OVERDUE_NS = 5000000;
+static const uint64_t SLOW_NS = 10000000; /* an answer takes longer: the server is not well */
 
 /* A query in flight, or a free place for one. */
 struct slot {
@@ -40,6 +45,7 @@ struct slot {
 /* A socket and its queries in flight. */
 struct peer {
 	int fd;
+	struct kind *kind;
 	uint32_t free_count;
 	struct slot *slots;
 	uint16_t *free;  /* stack of free places */
@@ -49,21 +55,18 @@ struct peer {
 
 enum phase { PHASE_WARMUP, PHASE_MEASURE, PHASE_DRAIN };
 
-/* Before an upstream falls silent, while that is felt, and after it is back. Without: all before.
- */
-enum part_name { PART_BEFORE, PART_DURING, PART_AFTER, PART_COUNT };
+/* Queries of one kind: all, or those that are answered here and those that are forwarded. */
+enum { KINDS_MAX = 2 };
 
-struct part {
-	uint64_t answers;
-	uint64_t failed; /* the server said SERVFAIL: only where an upstream falls silent */
-	uint64_t lost;
-	uint64_t slowest_ns;
-	uint64_t asked[UPSTREAMS_MAX]; /* what upstream was asked; by the time, not by the query */
+struct kind {
+	struct queries queries;
+	struct tally tally;
 };
 
 struct load {
 	struct options options;
-	struct queries queries;
+	struct kind kinds[KINDS_MAX];
+	uint32_t kind_count;
 	struct peer peers[PEERS_MAX];
 	enum phase phase;
 	uint16_t slot_mask; /* the lower bits of an ID: its slot; above: whose turn */
@@ -71,16 +74,15 @@ struct load {
 	uint32_t next_peer;
 	struct upstream upstreams[UPSTREAMS_MAX];
 	uint64_t due_ns; /* of the next query, at a fixed rate */
-	uint64_t started_ns;
+	struct span_of_time span;
 	uint64_t ended_ns;
 	uint64_t cpu_ns; /* the server's, then what it used while measured */
 	/* what is reported */
-	uint64_t lost;
 	uint64_t late;
 	uint64_t idle_ns; /* turns of the loop that found nothing to do */
 	uint64_t mistakes[MISTAKE_COUNT];
-	struct latency latency;
-	struct part parts[PART_COUNT];
+	uint64_t asked_upstream[PART_COUNT][UPSTREAMS_MAX]; /* by the time, not by the query */
+	struct churn churn;
 };
 
 static void die(const char *what)
@@ -95,33 +97,6 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec;
-}
-
-/* ---- parts */
-
-static uint64_t after_start(const struct load *load, double seconds)
-{
-	return load->started_ns + (uint64_t)(seconds * 1e9);
-}
-
-/* Which part of the run a query belongs to that was sent, and ended, at these times. */
-static enum part_name part_of(const struct load *load, uint64_t sent_ns, uint64_t end_ns)
-{
-	const struct options *options = &load->options;
-
-	if (options->silent == 0 || end_ns < after_start(load, options->silent_from)) {
-		return PART_BEFORE;
-	}
-	return sent_ns < after_start(load, options->silent_to) ? PART_DURING : PART_AFTER;
-}
-
-/* @return NULL: it was sent while all warmed up, and counts nowhere */
-static struct part *part_for(struct load *load, const struct slot *slot, uint64_t end_ns)
-{
-	if (load->phase == PHASE_WARMUP || slot->sent_ns < load->started_ns) {
-		return NULL;
-	}
-	return &load->parts[part_of(load, slot->sent_ns, end_ns)];
 }
 
 /* ---- answers */
@@ -154,7 +129,7 @@ static void take_answer(
 	if (len < 2 || index >= load->options.window || !peer->slots[index].busy ||
 		peer->slots[index].id != id) {
 		/* What was given up as lost may still come; anything else was never asked. */
-		if (load->late < load->lost) {
+		if (load->late < load->kinds[0].tally.lost + load->kinds[1].tally.lost) {
 			load->late++;
 		} else {
 			report_mistake(load, MISTAKE_UNASKED, octets, len);
@@ -162,28 +137,19 @@ static void take_answer(
 		return;
 	}
 	const struct slot *slot = &peer->slots[index];
-	enum mistake mistake = queries_check(&load->queries, slot->item, slot->number, octets, len);
-	struct part *part = part_for(load, slot, now);
-	uint64_t took_ns = now > slot->sent_ns ? now - slot->sent_ns : 0;
+	struct kind *kind = peer->kind;
+	enum mistake mistake = queries_check(&kind->queries, slot->item, slot->number, octets, len);
 
-	if (mistake == MISTAKE_RCODE && load->options.silent != 0 &&
+	if (mistake == MISTAKE_RCODE && load->options.middle_to != 0 &&
 		(octets[3] & 15) == RCODE_SERVFAIL) {
-		if (part != NULL) {
-			part->failed++;
-		}
+		tally_failed(&kind->tally, &load->span, slot->sent_ns, now);
 		free_slot(peer, index);
 		return;
 	}
 	if (mistake != MISTAKE_NONE) {
 		report_mistake(load, mistake, octets, len);
 	}
-	if (load->phase == PHASE_MEASURE) {
-		latency_add(&load->latency, took_ns);
-	}
-	if (part != NULL) {
-		part->answers++;
-		part->slowest_ns = took_ns > part->slowest_ns ? took_ns : part->slowest_ns;
-	}
+	tally_answer(&kind->tally, &load->span, slot->sent_ns, now);
 	free_slot(peer, index);
 }
 
@@ -264,11 +230,13 @@ static bool send_separately(int fd, uint8_t *octets, uint16_t each, uint32_t cou
 	return sendmmsg(fd, messages, count, 0) == (int)count;
 }
 
-static void send_items(struct load *load, int fd, uint32_t first, uint32_t count)
+static void send_items(struct load *load, const struct peer *peer, uint32_t first, uint32_t count)
 {
-	const struct query_item *item = &load->queries.items[first];
-	uint32_t frame = load->queries.frame;
-	uint8_t *octets = load->queries.octets + item->offset - frame;
+	const struct queries *queries = &peer->kind->queries;
+	const struct query_item *item = &queries->items[first];
+	uint32_t frame = queries->frame;
+	uint8_t *octets = queries->octets + item->offset - frame;
+	int fd = peer->fd;
 	size_t len = (size_t)count * (item->len + frame);
 	bool sent;
 
@@ -292,7 +260,8 @@ static void send_items(struct load *load, int fd, uint32_t first, uint32_t count
 static uint32_t ask(struct load *load, struct peer *peer, uint32_t most, uint64_t sent_ns)
 {
 	uint32_t first;
-	uint32_t count = queries_take(&load->queries, most, &first);
+	struct queries *queries = &peer->kind->queries;
+	uint32_t count = queries_take(queries, most, &first);
 
 	for (uint32_t i = 0; i < count; i++) {
 		uint16_t index = peer->free[--peer->free_count];
@@ -303,9 +272,10 @@ static uint32_t ask(struct load *load, struct peer *peer, uint32_t most, uint64_
 			.number = load->number++,
 			.id = (uint16_t)(slot->id + load->slot_mask + 1U),
 			.busy = true};
-		queries_stamp(&load->queries, slot->item, slot->id, slot->number);
+		queries_stamp(queries, slot->item, slot->id, slot->number);
 	}
-	send_items(load, peer->fd, first, count);
+	tally_asked(&peer->kind->tally, &load->span, sent_ns, count);
+	send_items(load, peer, first, count);
 	return count;
 }
 
@@ -327,39 +297,55 @@ static bool fill_window(struct load *load, struct peer *peer)
 	return asked;
 }
 
-/* Send what is due at the fixed rate, from one socket after the other. */
+static double interval_ns(const struct load *load, uint64_t now)
+{
+	bool surges = load->options.surge != 0 && load->span.middle_to != 0 &&
+		      tally_part(&load->span, now, now) == PART_DURING;
+
+	return (double)SECOND / (surges ? load->options.surge : load->options.rate);
+}
+
+/* Give up what should have been sent a while ago: a surge is felt by the server, and is over in
+ * time, whatever the load itself can do. */
+static void skip_overdue(struct load *load, uint64_t now, double interval)
+{
+	if (load->options.surge == 0 || load->due_ns + OVERDUE_NS >= now) {
+		return;
+	}
+	uint64_t count = (uint64_t)((double)(now - load->due_ns) / interval);
+
+	tally_unsent(&load->kinds[0].tally, &load->span, load->due_ns, count);
+	load->due_ns += (uint64_t)((double)count * interval);
+}
+
+/* Send what is due at the fixed rate, from one socket after the other, as many with one call as are
+ * due and a run has. */
 static bool send_due(struct load *load, uint64_t now)
 {
-	double interval = (double)SECOND / load->options.rate;
+	double interval = interval_ns(load, now);
 	uint32_t full = 0;
 	bool asked = false;
 
+	skip_overdue(load, now, interval);
 	while (load->due_ns <= now && full < load->options.sockets && !is_complete(load)) {
 		struct peer *peer = &load->peers[load->next_peer++ % load->options.sockets];
+		uint32_t most = load->options.run;
+		double due = 1 + (double)(now - load->due_ns) / interval;
 
 		if (peer->free_count == 0) {
 			full++;
 			continue;
 		}
+		most = peer->free_count < most ? peer->free_count : most;
+		most = due < most ? (uint32_t)due : most;
 		/* Latency counts from when the query was due: a stall is not hidden by asking
 		 * later. */
-		ask(load, peer, 1, load->due_ns);
-		load->due_ns += (uint64_t)interval;
+		most = ask(load, peer, most, load->due_ns);
+		load->due_ns += (uint64_t)(interval * most);
 		full = 0;
 		asked = true;
 	}
 	return asked;
-}
-
-static void lose(struct load *load, struct peer *peer, uint16_t index, uint64_t now)
-{
-	struct part *part = part_for(load, &peer->slots[index], now);
-
-	if (part != NULL) {
-		part->lost++;
-	}
-	load->lost++;
-	free_slot(peer, index);
 }
 
 /* Give up queries that were sent before `before`. @return how many still wait */
@@ -375,7 +361,9 @@ static uint64_t give_up(struct load *load, uint64_t before, uint64_t now)
 				continue;
 			}
 			if (peer->slots[j].sent_ns < before) {
-				lose(load, peer, (uint16_t)j, now);
+				tally_lost(&peer->kind->tally, &load->span, peer->slots[j].sent_ns,
+					now);
+				free_slot(peer, (uint16_t)j);
 			} else {
 				waiting++;
 			}
@@ -388,7 +376,7 @@ static uint64_t give_up(struct load *load, uint64_t before, uint64_t now)
 
 static bool serve_upstreams(struct load *load, uint64_t now)
 {
-	enum part_name part = part_of(load, now, now);
+	enum part_name part = tally_part(&load->span, now, now);
 	bool busy = false;
 
 	for (uint32_t i = 0; i < load->options.upstream_count; i++) {
@@ -397,9 +385,9 @@ static bool serve_upstreams(struct load *load, uint64_t now)
 
 		upstream->silent = load->phase == PHASE_MEASURE && part == PART_DURING &&
 				   load->options.silent == i + 1;
-		busy |= upstream_serve(upstream);
+		busy |= upstream_serve(upstream, now);
 		if (load->phase == PHASE_MEASURE) {
-			load->parts[part].asked[i] += upstream->asked - asked;
+			load->asked_upstream[part][i] += upstream->asked - asked;
 		}
 	}
 	return busy;
@@ -409,6 +397,7 @@ static bool turn(struct load *load, uint64_t now)
 {
 	bool busy = serve_upstreams(load, now);
 
+	churn_turn(&load->churn, &load->kinds[0].queries);
 	for (uint32_t i = 0; i < load->options.sockets; i++) {
 		struct peer *peer = &load->peers[i];
 
@@ -425,9 +414,17 @@ static bool turn(struct load *load, uint64_t now)
 
 static void enter(struct load *load, enum phase phase, uint64_t now)
 {
+	const struct options *options = &load->options;
+
 	load->phase = phase;
+	load->span.measuring = phase == PHASE_MEASURE;
 	if (phase == PHASE_MEASURE) {
-		load->started_ns = now;
+		load->span.started = now;
+		load->span.slow = SLOW_NS + (uint64_t)(options->delay * 1e9);
+		if (options->middle_to != 0) {
+			load->span.middle_from = now + (uint64_t)(options->middle_from * 1e9);
+			load->span.middle_to = now + (uint64_t)(options->middle_to * 1e9);
+		}
 		load->cpu_ns = cpu_time_ns(load->options.pids, load->options.pid_count);
 	} else {
 		load->ended_ns = now;
@@ -470,53 +467,56 @@ static void run(struct load *load)
 	}
 }
 
-static void report_parts(const struct load *load)
+static void report_server(const struct load *load, double seconds)
 {
-	static const char *const names[PART_COUNT] = {"before", "during", "after"};
+	uint64_t answers = 0;
 
-	printf(", \"parts\": {");
-	for (size_t i = 0; i < PART_COUNT; i++) {
-		const struct part *part = &load->parts[i];
-
-		printf("%s\"%s\": {\"answers\": %" PRIu64 ", \"failed\": %" PRIu64,
-			i == 0 ? "" : ", ", names[i], part->answers, part->failed);
-		printf(", \"lost\": %" PRIu64 ", \"slowest_ms\": %.3f", part->lost,
-			(double)part->slowest_ns / 1e6);
-		printf(", \"asked\": [%" PRIu64 ", %" PRIu64 "]}", part->asked[0], part->asked[1]);
+	for (size_t i = 0; i < load->kind_count; i++) {
+		answers += load->kinds[i].tally.latency.count;
 	}
-	printf("}");
+	printf(", \"server_cpu_us\": %.3f, \"server_busy\": %.3f, \"load_idle\": %.3f",
+		answers == 0 ? 0 : (double)load->cpu_ns / 1e3 / (double)answers,
+		(double)load->cpu_ns / 1e9 / seconds, (double)load->idle_ns / 1e9 / seconds);
+}
+
+static void report_upstreams(const struct load *load)
+{
+	uint64_t asked = 0;
+
+	printf(", \"asked\": [");
+	for (size_t i = 0; i < PART_COUNT; i++) {
+		const uint64_t *of = load->asked_upstream[i];
+
+		printf("%s[%" PRIu64 ", %" PRIu64 "]", i == 0 ? "" : ", ", of[0], of[1]);
+		asked += of[0] + of[1];
+	}
+	printf("], \"upstream\": %" PRIu64, asked);
 }
 
 static int report(const struct load *load)
 {
-	const struct latency *latency = &load->latency;
-	double answers = (double)latency->count;
-	double seconds = (double)(load->ended_ns - load->started_ns) / 1e9;
-	uint64_t asked = 0;
-	uint64_t wrong = 0;
+	double seconds = (double)(load->ended_ns - load->span.started) / 1e9;
+	uint64_t wrong = load->churn.wrong;
 
 	for (size_t i = 0; i < MISTAKE_COUNT; i++) {
 		wrong += load->mistakes[i];
 	}
-	for (size_t i = 0; i < PART_COUNT; i++) {
-		asked += load->parts[i].asked[0] + load->parts[i].asked[1];
+	printf("{\"seconds\": %.3f, \"late\": %" PRIu64 ", \"wrong\": %" PRIu64 ", ", seconds,
+		load->late, wrong);
+	tally_report(&load->kinds[0].tally, &load->span, seconds);
+	report_upstreams(load);
+	report_server(load, seconds);
+	if (load->options.mixed != NULL) {
+		printf(", \"mixed\": {");
+		tally_report(&load->kinds[1].tally, &load->span, seconds);
+		printf("}");
 	}
-	printf("{\"seconds\": %.3f, \"answers\": %" PRIu64 ", \"qps\": %.0f", seconds,
-		latency->count, answers / seconds);
-	printf(", \"lost\": %" PRIu64 ", \"late\": %" PRIu64 ", \"wrong\": %" PRIu64
-	       ", \"upstream\": %" PRIu64,
-		load->lost, load->late, wrong, asked);
-	printf(", \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f",
-		latency_percentile_us(latency, 0.5), latency_percentile_us(latency, 0.99),
-		latency_percentile_us(latency, 0.999));
-	printf(", \"server_cpu_us\": %.3f, \"server_busy\": %.3f, \"load_idle\": %.3f",
-		latency->count == 0 ? 0 : (double)load->cpu_ns / 1e3 / answers,
-		(double)load->cpu_ns / 1e9 / seconds, (double)load->idle_ns / 1e9 / seconds);
-	if (load->options.silent != 0) {
-		report_parts(load);
+	if (load->options.churn != 0) {
+		printf(", \"connections\": %" PRIu64 ", \"refused\": %" PRIu64,
+			load->churn.answered, load->churn.refused);
 	}
 	printf("}\n");
-	return wrong == 0 && latency->count > 0 ? 0 : 1;
+	return wrong == 0 && load->kinds[0].tally.latency.count > 0 ? 0 : 1;
 }
 
 /* ---- the set-up */
@@ -548,6 +548,23 @@ static void open_peer(struct load *load, struct peer *peer)
 	}
 }
 
+static void read_names(struct load *load)
+{
+	const struct options *options = &load->options;
+	bool good = queries_read(&load->kinds[0].queries, options->names, options->tcp != 0,
+		options->unique != 0, options->fixed ? fixed_address : NULL, options->run);
+
+	load->kind_count = 1;
+	if (good && options->mixed != NULL) {
+		good = queries_read(&load->kinds[1].queries, options->mixed, options->tcp != 0,
+			true, fixed_address, options->run);
+		load->kind_count = 2;
+	}
+	if (!good) {
+		exit(2);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	static struct load load = {.options = {.server.sin_family = AF_INET,
@@ -562,17 +579,18 @@ int main(int argc, char **argv)
 	while (load.slot_mask + 1U < load.options.window) {
 		load.slot_mask = (uint16_t)(load.slot_mask << 1 | 1);
 	}
-	if (!queries_read(&load.queries, load.options.names, load.options.tcp != 0,
-		    load.options.unique != 0, load.options.fixed ? fixed_address : NULL,
-		    load.options.run)) {
-		return 2;
-	}
+	read_names(&load);
 	for (uint32_t i = 0; i < load.options.upstream_count; i++) {
-		upstream_open(&load.upstreams[i], (uint16_t)load.options.upstreams[i]);
+		upstream_open(&load.upstreams[i], (uint16_t)load.options.upstreams[i],
+			(uint64_t)(load.options.delay * 1e9));
 	}
 	for (uint32_t i = 0; i < load.options.sockets; i++) {
+		bool mixed = i >= load.options.sockets - load.options.mixed_sockets;
+
+		load.peers[i].kind = &load.kinds[mixed ? 1 : 0];
 		open_peer(&load, &load.peers[i]);
 	}
+	churn_init(&load.churn, &load.options.server, load.options.churn);
 	run(&load);
 	return report(&load);
 }

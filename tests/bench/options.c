@@ -4,6 +4,7 @@
  */
 #include "tests/bench/options.h"
 
+#include "tests/bench/churn.h"
 #include "tests/bench/queries.h"
 
 #include <arpa/inet.h>
@@ -33,8 +34,13 @@ static const struct flag {
 	{"--warmup", REAL, offsetof(struct options, warmup)},
 	{"--timeout", REAL, offsetof(struct options, timeout)},
 	{"--silent", NUMBER, offsetof(struct options, silent)},
-	{"--silent-from", REAL, offsetof(struct options, silent_from)},
-	{"--silent-to", REAL, offsetof(struct options, silent_to)},
+	{"--surge", REAL, offsetof(struct options, surge)},
+	{"--middle-from", REAL, offsetof(struct options, middle_from)},
+	{"--middle-to", REAL, offsetof(struct options, middle_to)},
+	{"--mixed", TEXT, offsetof(struct options, mixed)},
+	{"--mixed-sockets", NUMBER, offsetof(struct options, mixed_sockets)},
+	{"--churn", NUMBER, offsetof(struct options, churn)},
+	{"--upstream-delay", REAL, offsetof(struct options, delay)},
 };
 
 static _Noreturn void usage(void)
@@ -115,7 +121,9 @@ void options_read(struct options *options, int argc, char **argv)
 		options->sockets == 0 || options->sockets > PEERS_MAX || options->window == 0 ||
 		options->window > WINDOW_MAX || options->run == 0 ||
 		options->run > QUERIES_RUN_MAX || options->run > options->window ||
-		options->silent > options->upstream_count) {
+		options->silent > options->upstream_count || options->churn > CHURN_MAX ||
+		(options->mixed == NULL) != (options->mixed_sockets == 0) ||
+		options->mixed_sockets >= options->sockets) {
 		usage();
 	}
 }

@@ -21,15 +21,20 @@ struct options {
 	uint32_t separate; /* do not leave it to the kernel to cut runs apart */
 	uint32_t sockets;
 	uint32_t window;  /* queries in flight on each socket */
-	uint32_t run;     /* queries sent at once */
+	uint32_t run;     /* queries sent at once; at a fixed rate too */
 	uint32_t queries; /* how many are asked in all, without a warm-up; 0: as time allows */
 	double rate;      /* queries a second; 0: as many as the windows allow */
 	double seconds;
 	double warmup;
 	double timeout;
 	uint32_t silent;    /* the upstream, 1 or 2, that falls silent in between; 0: none */
-	double silent_from; /* seconds since the warm-up */
-	double silent_to;
+	double surge;       /* queries a second in the middle part; 0: as at other times */
+	double middle_from; /* when the middle part begins and ends: seconds since the warm-up */
+	double middle_to;   /* 0: there is none */
+	const char *mixed;  /* names that the last sockets ask for instead, unique and fixed */
+	uint32_t mixed_sockets;
+	uint32_t churn; /* connections over TCP that come and go at the same time */
+	double delay;   /* seconds until an upstream answers */
 	uint32_t upstream_count;
 	uint32_t upstreams[UPSTREAMS_MAX]; /* ports on which what is forwarded is answered */
 	uint32_t pid_count;

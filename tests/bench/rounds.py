@@ -23,7 +23,7 @@ Workload = collections.namedtuple("Workload", "title role reference names argume
 WORKLOADS = {
     "udp": Workload("local answers over UDP, saturated", "local", "echo", "names", []),
     "rate": Workload(f"local answers over UDP, {RATE} queries a second", "local", "echo", "names",
-                     ["--rate", str(RATE)]),
+                     ["--rate", str(RATE), "--run", "1"]),
     "tcp1": Workload("local answers over TCP, 20 connections, 1 query in flight on each", "tcp", "echo", "names",
                      ["--tcp", "--sockets", "20", "--window", "1", "--run", "1"]),
     "tcp16": Workload("local answers over TCP, 20 connections, 16 queries in flight on each", "tcp", "echo", "names",
