@@ -13,7 +13,7 @@ MARGIN_KB = 1024  # beside the cache
 
 
 def count(quick):
-    return 500_000 if quick else 10_000_000
+    return 400_000 if quick else 10_000_000
 
 
 class Watch(threading.Thread):

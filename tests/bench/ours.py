@@ -22,9 +22,9 @@ def forwarder(site):
 # ---- kuma-dns
 
 
-def kuma_dns(site, table="table.json", upstreams=UPSTREAM_PORTS[:1], more=()):
+def kuma_dns(site, table="table.json", upstreams=UPSTREAM_PORTS[:1], more=(), workers=1):
     command = [
-        f"{site.build}/kuma-dns", "run", "--no-redirect", "--workers", "1", "--log-level", "error",
+        f"{site.build}/kuma-dns", "run", "--no-redirect", "--workers", str(workers), "--log-level", "error",
         "--listen", f"{ADDRESS}:{PORT}", "--admin-socket", site.path("admin.sock"),
         "--table-file", site.path(table),
     ]  # fmt: skip

@@ -23,11 +23,11 @@ def enter_namespace():
 
 
 def choose_cores():
-    """One core for the server, another for the load and for ourselves."""
+    """One core for the server, another for the load and for ourselves; and those that are left."""
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         print("only one core: server and load share it, the ratios say little")
-    return cores[0], cores[-1]
+    return cores[0], cores[-1], cores[1:-1]
 
 
 def machine():
@@ -42,3 +42,7 @@ def machine():
         "kernel": platform.release(),
         "libc": " ".join(platform.libc_ver()),
     }
+
+
+def described(about):
+    return f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']} GB, Linux {about['kernel']}"

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import tempfile
 
-import peers
 import place
+import setting
 from server import Failure, admin_ready, running
 
 RESULT = "KUMA_DNS_BENCH_REDIRECTION"  # environment variable: what was measured
@@ -47,7 +47,7 @@ def tracked():
 
 def ask(build, server, sockets, direct):
     """@return µs a query, and how many flows are tracked for it"""
-    address = (peers.ADDRESS, str(peers.PORT)) if direct else (SERVER, "53")
+    address = (setting.ADDRESS, str(setting.PORT)) if direct else (SERVER, "53")
     before = tracked()
     ran = subprocess.run([f"{build}/bench/asker", *address, sockets, str(QUERIES), str(server.process.pid)],
                          stdout=subprocess.PIPE, text=True, check=False)  # fmt: skip
@@ -60,7 +60,7 @@ def ask(build, server, sockets, direct):
 def measure(build, folder, means, cores):
     """Both kinds of sockets."""
     command = [
-        f"{build}/kuma-dns", "run", "--port", str(peers.PORT), "--table-file", f"{folder}/table.json",
+        f"{build}/kuma-dns", "run", "--port", str(setting.PORT), "--table-file", f"{folder}/table.json",
         "--resolv-conf", f"{folder}/resolv.conf", "--admin-socket", f"{folder}/admin.sock", "--loop-probe=false",
         *(["--no-redirect"] if means == "direct" else ["--redirect-mode", means]),
     ]  # fmt: skip

@@ -5,6 +5,7 @@ import statistics
 
 import failover
 import memory
+import overload
 import redirection
 from rounds import NAMES, WORKLOADS
 from summary import BUSY
@@ -99,6 +100,69 @@ def print_redirection(found):
         print(f"  {failure}")
 
 
+def print_scale(result):
+    rows = [
+        [
+            f"{count:,}", f"{line['qps']:,.0f}", f"{line['server_cpu_us']:.2f}", f"{line['server_busy']:.0%}",
+            f"{line['load_us']:.2f}", f"{line['first_answer_ms']:.1f}", f"{line['pss_kb'] / 1024:.1f}",
+            number(line["octets_beyond_name"], "{:.0f}"), f"{line['table_octets'] - line['name_octets']:.0f}",
+        ]
+        for count, line in result["lines"].items()
+    ]  # fmt: skip
+    print_table("kuma-dns with more names; octets beside each name, by PSS against the smallest and by its own account",
+                ["names", "queries/s", "CPU µs", "busy", "load µs/name", "first answer ms", "PSS MB", "octets/name",
+                 "of the table"], rows)  # fmt: skip
+    rows = [[name, f"{ms:.0f}"] for name, ms in result["first_answer_ms"].items()]
+    if rows:
+        print_table("100,000 names, from start to the first right answer", ["", "ms"], rows)
+    replacing = result["replacing"]
+    if replacing:
+        rows = [[text, f"{run['p50_us']:.0f}", f"{run['p99_us']:.0f}", f"{run['p999_us']:.0f}", run["lost"]]
+                for text, run in (("before", replacing["quiet"]), ("meanwhile", replacing["replacing"]))]  # fmt: skip
+        print_table("100,000 names, another table each second, 20,000 queries/s",
+                    ["", "p50 µs", "p99 µs", "p99.9 µs", "lost"], rows)  # fmt: skip
+        print(f"  {replacing['put']} tables, {replacing['taken']} taken; PSS {replacing['before_kb'] / 1024:.1f} MB before, "
+              f"{replacing['after_kb'] / 1024:.1f} after; resident at most {replacing['peak_kb'] / 1024:.1f}")  # fmt: skip
+
+
+def print_overload(result):
+    rows = [
+        [server, *(number(overload.median(result, server, key), form) for key, form in
+                   (("capacity", "{:,.0f}"), ("offered", "{:,.0f}"), ("goodput", "{:,.0f}"), ("ratio", "{:.2f}"),
+                    ("p99_us", "{:,.0f}"), ("recovered_ms", "{:.0f}")))]
+        for server in dict.fromkeys(run["server"] for run in result["surges"])
+    ]  # fmt: skip
+    print_table(f"overload; what takes more than {overload.DEADLINE_S * 1e3:.0f} ms is no answer",
+                ["", "capacity/s", "offered/s", "answered/s", "of capacity", "p99 µs", "trouble afterwards ms"],
+                rows)  # fmt: skip
+    mixed = result["mixed"]
+    if mixed:
+        rows = [[text, f"{mixed[f'{key}_answered']:.0%}", f"{mixed[f'{key}_p99_us']:,.0f}"]
+                for text, key in (("of the mesh", "local"), ("forwarded", "forwarded"))]  # fmt: skip
+        print_table(f"overload with two kinds of names; the upstream takes {overload.UPSTREAM_DELAY_S * 1e3:.0f} ms",
+                    ["", "answered", "p99 µs"], rows)  # fmt: skip
+        print(f"  PSS {mixed['before_kb'] / 1024:.1f} MB before, {mixed['after_kb'] / 1024:.1f} after; "
+              f"trouble until {mixed['recovered_ms']:.0f} ms afterwards")
+    beside = result["beside"]
+    if beside:
+        rows = [[text, f"{run['qps']:,.0f}", f"{run['server_busy']:.0%}", f"{run['p99_us']:,.0f}", run["lost"]]
+                for text, run in (("alone", beside["alone"]), ("beside connections", beside["beside"]))]  # fmt: skip
+        print_table(f"datagrams, {beside['rate']:,.0f} a second, and {beside['connections_per_s']:,.0f} TCP connections",
+                    ["", "answers/s", "busy", "p99 µs", "lost"], rows)  # fmt: skip
+
+
+def print_cost(cost, workers):
+    rows = [[f"instructions a query, {kind}", number(count, "{:,.0f}")] for kind, count in cost["instructions"].items()]
+    if cost["stripped_octets"]:
+        rows.append(["stripped program, octets", f"{cost['stripped_octets']:,}"])
+    if cost["idle"]:
+        rows.append([f"wake-ups in {cost['idle']['seconds']:g} s of idleness", cost["idle"]["switches"]])
+    if workers:
+        rows.append(["CPU µs a query, one worker and two", " ".join(f"{us:.2f}" for us in workers["cpu_us"])])
+        rows.append(["queries/s, one worker and two", " ".join(f"{qps:,.0f}" for qps in workers["qps"])])
+    print_table("kuma-dns alone", ["", ""], rows)
+
+
 def print_all(result):
     for workload, lines in result["summary"].items():
         if lines:
@@ -110,6 +174,12 @@ def print_all(result):
     if result["install"]:
         print_install(result["install"])
     print_redirection(result["redirection"])
+    if result["scale"]:
+        print_scale(result["scale"])
+    if result["overload"]:
+        print_overload(result["overload"])
+    if result["cost"]:
+        print_cost(result["cost"], result["workers"])
     if result["dnsperf_qps"]:
         rows = [[name, number(qps, "{:,.0f}")] for name, qps in result["dnsperf_qps"].items()]
         print_table("local answers, saturated, as dnsperf counts them (it needs more CPU than a fast server)",

@@ -60,11 +60,13 @@ class Bench:
 
     def __init__(self, site, cores, options):
         self.site = site
-        self.cores = cores
+        *self.cores, self.spare_cores = cores
         self.quick = options.quick
-        self.seconds = 0.8 if options.quick else 3.0
+        self.seconds = 0.4 if options.quick else 2.0
         self.warmup = 0.2 if options.quick else 0.3
-        self.rounds = options.rounds or (2 if options.quick else 5)
+        # The limits and ours are measured more often than the others: what is close needs more pairs.
+        self.rounds = options.rounds or (1 if options.quick else 3)
+        self.pair_rounds = options.rounds or (2 if options.quick else 7)
         self.runs = []  # every single run, as it goes into the file
         self.memory_kb = {}
         self.wrong = 0
@@ -124,13 +126,19 @@ class Bench:
             if role == "local" and peer not in peers.LIMITS:
                 self.memory_kb.setdefault(peer.name, []).append(server.pss_kb())
 
+    def order(self, role, number, chosen):
+        """Who is measured in a round. It turns, so that none always follows the same one; limit and ours are neighbours."""
+        able = [peer for peer in (*peers.LIMITS, *chosen) if role in peer.roles]
+        pair = [peer for peer in able if peer in (*peers.LIMITS, peers.PEERS[0])]
+        others = [peer for peer in able if peer not in pair] if number < self.rounds else []
+        turn = number % (len(others) + 1)
+        return others[:turn] + (pair if number % 2 == 0 else pair[::-1]) + others[turn:]
+
     def round(self, number, chosen):
-        """Each server once in each role. The order turns, so that none always follows the same one."""
+        """Each server once in each role; after the first rounds, only the limits and ours."""
         name, address, _ = self.site.names[0]
         for role in ROLES:
-            order = [peer for peer in (*peers.LIMITS, *chosen) if role in peer.roles]
-            turn = number % len(order)
-            for peer in order[turn:] + order[:turn]:
+            for peer in self.order(role, number, chosen):
                 ready = listens("tcp" if role == "tcp" else "udp")
                 if role in ("local", "tcp") and peer not in peers.LIMITS:
                     ready = answers(name, address)
@@ -152,7 +160,7 @@ class Bench:
         """Milliseconds from exec until the first right answer, and, for ours, until /ready says 200."""
         name, address, _ = self.site.names[-1]
         first, ready = [], []
-        for _ in range(3 if self.quick else 7):
+        for _ in range(3 if self.quick else 5):
             with running(peer.roles["local"](self.site), self.cores) as server:
                 first.append(server.wait_until(answers(name, address)))
                 if peer.name == "kuma-dns":

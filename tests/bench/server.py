@@ -18,11 +18,11 @@ class Failure(Exception):
 
 
 class Server:
-    """A running server, on its core."""
+    """A running server, on its core, or on several."""
 
     def __init__(self, command, core, load_core):
         # The child inherits the affinity: no code of ours runs in it, and nothing of ours is timed with it.
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, core if isinstance(core, set) else {core})
         # What it complains about goes to a file: a pipe that nobody reads would stop it one day.
         self.complaints = tempfile.TemporaryFile()
         try:
@@ -55,6 +55,24 @@ class Server:
             self.check_alive()
             raise Failure(f"memory cannot be read: {error}") from error
         return total
+
+    def statuses(self):
+        """The text of /proc/…/status of every thread."""
+        for pid in self.pids():
+            with contextlib.suppress(OSError):
+                for task in os.listdir(f"/proc/{pid}/task"):
+                    with open(f"/proc/{pid}/task/{task}/status", encoding="utf-8") as file:
+                        yield int(task) == pid, file.read()
+
+    def peak_kb(self):
+        """The most that was ever resident, in KiB: shared pages included."""
+        texts = [text for is_process, text in self.statuses() if is_process]
+        return sum(int(re.search(r"^VmHWM:\s*(\d+)", text, re.M).group(1)) for text in texts)
+
+    def voluntary_switches(self):
+        """How often its threads have gone to sleep."""
+        return sum(int(re.search(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.M).group(1))
+                   for _, text in self.statuses())  # fmt: skip
 
     def check_alive(self):
         if self.process.poll() is not None:

@@ -47,6 +47,13 @@ def cpu_ratio(runs, references):
     return statistics.median(ratios) if ratios else None
 
 
+def p99_ratio(runs, references):
+    """The 99th percentile of latency, the median of the rounds."""
+    _, pairs = pairs_of(runs, references)
+    ratios = [run["p99_us"] / other["p99_us"] for run, other in pairs]
+    return statistics.median(ratios) if ratios else None
+
+
 def runs_of(runs, workload, server):
     return [run for run in runs if run["workload"] == workload and run["server"] == server]
 
