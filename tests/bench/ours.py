@@ -15,6 +15,11 @@ def echo_tcp(site):
     return [f"{site.build}/bench/echo", "tcp", ADDRESS, str(PORT)]
 
 
+def upstream(site):
+    """A name server that is simply there, where the load does not play one."""
+    return [f"{site.build}/bench/echo", "udp", ADDRESS, str(UPSTREAM_PORT)]
+
+
 def forwarder(site):
     return [f"{site.build}/bench/forwarder", ADDRESS, str(PORT), ADDRESS, str(UPSTREAM_PORT)]
 

@@ -122,7 +122,7 @@ def print_scale(result):
         print_table("100,000 names, another table each second, 20,000 queries/s",
                     ["", "p50 µs", "p99 µs", "p99.9 µs", "lost"], rows)  # fmt: skip
         print(f"  {replacing['put']} tables, {replacing['taken']} taken; PSS {replacing['before_kb'] / 1024:.1f} MB before, "
-              f"{replacing['after_kb'] / 1024:.1f} after; resident at most {replacing['peak_kb'] / 1024:.1f}")  # fmt: skip
+              f"{replacing['after_kb'] / 1024:.1f} after, at worst; resident at most {replacing['peak_kb'] / 1024:.1f}")  # fmt: skip
 
 
 def print_overload(result):
