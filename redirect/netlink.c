@@ -129,7 +129,7 @@ static int see_table(const struct nlmsghdr *message, void *data)
 	return mnl_attr_parse(message, sizeof(struct nfgenmsg), see_name, data);
 }
 
-bool netlink_find_table(const char *name, size_t name_len)
+int netlink_look_for_table(const char *name, size_t name_len)
 {
 	struct search search = {.name = name, .len = name_len};
 	_Alignas(8) char buffer[RESULTS_SIZE];
@@ -138,14 +138,16 @@ bool netlink_find_table(const char *name, size_t name_len)
 	struct mnl_socket *nl;
 	struct redirect_error error;
 	int status;
+	int err;
 
 	request->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
 	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	header = mnl_nlmsg_put_extra_header(request, sizeof *header);
 	header->nfgen_family = BATCH_INET;
 	header->version = NFNETLINK_V0;
-	if (netlink_open(&nl, &error) != 0) {
-		return false;
+	err = netlink_open(&nl, &error);
+	if (err) {
+		return err;
 	}
 	status = mnl_socket_sendto(nl, request, request->nlmsg_len) < 0 ? -1 : 1;
 	while (status > 0) {
@@ -154,6 +156,7 @@ bool netlink_find_table(const char *name, size_t name_len)
 				 : mnl_cb_run(buffer, (size_t)len, 0, mnl_socket_get_portid(nl),
 					   see_table, &search);
 	}
+	err = status < 0 ? -errno : 0;
 	mnl_socket_close(nl);
-	return search.found;
+	return search.found ? 0 : err ? err : -ENOENT;
 }

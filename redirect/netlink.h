@@ -25,7 +25,14 @@ int netlink_send(const struct mnl_socket *nl, const struct batch *b, struct redi
 	__attribute__((warn_unused_result));
 
 /**
- * Whether a table of family inet is there whose name begins with these octets; with `len` one more
- * than the name's length it has to be the whole name. Without CAP_NET_ADMIN none is seen.
+ * Look for a table of family inet whose name begins with these octets; with `len` one more than the
+ * name's length it has to be the whole name.
+ *
+ * @return 0: it is there; -ENOENT; -EPERM: without CAP_NET_ADMIN none is to be seen; -errno
  */
-bool netlink_find_table(const char *name, size_t len);
+int netlink_look_for_table(const char *name, size_t len) __attribute__((warn_unused_result));
+
+static inline bool netlink_find_table(const char *name, size_t len)
+{
+	return netlink_look_for_table(name, len) == 0;
+}

@@ -354,13 +354,19 @@ int nftables_set_installed_servers(
 	const struct rules *before, const struct rules *now, struct redirect_error *error)
 {
 	static const bool families[2][2] = {{true, false}, {false, true}};
-	struct batch *b = malloc(sizeof *b);
+	struct batch *b;
 	bool any = false;
-	int err = 0;
+	/* A batch that fails because it is not there costs the kernel some 15 ms. */
+	int err = netlink_look_for_table(LASTING_NAME, sizeof LASTING_NAME);
 
+	if (err == -ENOENT) {
+		return err;
+	}
+	b = malloc(sizeof *b);
 	if (!b) {
 		return out_of_memory(error);
 	}
+	err = 0; /* what else went wrong is said by the batch */
 	for (unsigned i = 0; i < 2 && (err == 0 || err == -ENOENT); i++) {
 		err = nft_compose_servers(b, now, families[i], LASTING_NAME);
 		err = err ? nft_explain(b, b->count, err, error) : send_once(b, error);
