@@ -1,13 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Looks users up in the password file. Decides nothing.
+ * Looks users up in /etc/passwd, and names that are configured elsewhere too. Where nobody is
+ * named, other sources of users are not asked: they would be loaded for good, a third of a megabyte
+ * with systemd's. Decides nothing.
  */
 #include "conf/user.h"
 
 #include <pwd.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <string.h>
 
 enum { PASSWD_SIZE = 4096 };
+
+struct account {
+	uint32_t uid;
+	uint32_t gid;
+};
 
 /** Whether `text` is a UID in decimal. (uid_t)-1 means "no user" to the kernel. */
 static bool parse_uid(const char *text, uint32_t *uid)
@@ -25,7 +34,29 @@ static bool parse_uid(const char *text, uint32_t *uid)
 	return true;
 }
 
-static bool find_name(const char *name, uint32_t *uid)
+/** The entry of a name, or of a UID where that is NULL, in /etc/passwd. */
+static bool find_here(const char *name, uint32_t uid, struct account *account)
+{
+	struct passwd entry;
+	struct passwd *found = NULL;
+	char text[PASSWD_SIZE];
+	bool any = false;
+	FILE *file = fopen("/etc/passwd", "re");
+
+	while (file && !any && fgetpwent_r(file, &entry, text, sizeof text, &found) == 0) {
+		any = name ? strcmp(entry.pw_name, name) == 0 : entry.pw_uid == uid;
+	}
+	if (file) {
+		fclose(file);
+	}
+	if (any) {
+		*account = (struct account){.uid = entry.pw_uid, .gid = entry.pw_gid};
+	}
+	return any;
+}
+
+/** A name that only another source of users knows (nsswitch.conf). */
+static bool find_elsewhere(const char *name, struct account *account)
 {
 	struct passwd entry;
 	struct passwd *found = NULL;
@@ -34,20 +65,18 @@ static bool find_name(const char *name, uint32_t *uid)
 	if (getpwnam_r(name, &entry, text, sizeof text, &found) != 0 || !found) {
 		return false;
 	}
-	*uid = found->pw_uid;
+	*account = (struct account){.uid = entry.pw_uid, .gid = entry.pw_gid};
 	return true;
 }
 
-static bool find_uid(uint32_t uid, uint32_t *gid)
+static bool find_name(const char *name, uint32_t *uid)
 {
-	struct passwd entry;
-	struct passwd *found = NULL;
-	char text[PASSWD_SIZE];
+	struct account account;
 
-	if (getpwuid_r(uid, &entry, text, sizeof text, &found) != 0 || !found) {
+	if (!find_here(name, 0, &account) && !find_elsewhere(name, &account)) {
 		return false;
 	}
-	*gid = found->pw_gid;
+	*uid = account.uid;
 	return true;
 }
 
@@ -58,22 +87,22 @@ bool user_find(const char *text, uint32_t *uid)
 
 bool user_find_kuma(const char *text, uint32_t *uid)
 {
-	uint32_t gid;
+	struct account account;
 
 	if (*text != '\0') {
 		return user_find(text, uid);
 	}
-	if (find_uid(USER_KUMA_UID, &gid)) {
-		*uid = USER_KUMA_UID;
-		return true;
+	if (!find_here(NULL, USER_KUMA_UID, &account) && !find_here("kuma-dp", 0, &account)) {
+		return false;
 	}
-	return find_name("kuma-dp", uid);
+	*uid = account.uid;
+	return true;
 }
 
 uint32_t user_group(uint32_t uid)
 {
-	uint32_t gid = uid;
+	struct account account = {.gid = uid};
 
-	(void)find_uid(uid, &gid);
-	return gid;
+	(void)find_here(NULL, uid, &account);
+	return account.gid;
 }

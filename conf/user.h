@@ -14,12 +14,12 @@ enum { USER_KUMA_UID = 5678 };
 bool user_find(const char *text, uint32_t *uid);
 
 /**
- * Find Kuma's proxy as Kuma does.
+ * Find Kuma's proxy as Kuma does; without a name, in /etc/passwd alone.
  *
  * @param text  kumaDPUser; empty: 5678 where that UID exists, else the user kuma-dp
  * @return false where there is no such user
  */
 bool user_find_kuma(const char *text, uint32_t *uid);
 
-/** The user's group; the GID of the same number where the password file does not know the UID. */
+/** The user's group; the GID of the same number where /etc/passwd does not know the UID. */
 uint32_t user_group(uint32_t uid);
