@@ -201,7 +201,8 @@ static void share_descriptors(struct conf *conf)
 	}
 	limit.rlim_cur = limit.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
-	rlim_t connections = limit.rlim_cur / 2 / conf->workers;
+	/* Each may have another one, to the server that it asked. */
+	rlim_t connections = limit.rlim_cur / 4 / conf->workers;
 	if (conf->tcp_connections_max > connections) {
 		conf->tcp_connections_max = connections ? (uint32_t)connections : 1;
 		log_warning("%llu file descriptors: at most %u TCP connections for each worker",
@@ -230,7 +231,7 @@ static void listen_elsewhere(struct daemon *d)
 	}
 	for (unsigned i = 0; i < d->open; i++) {
 		int r = worker_listen_elsewhere(d->workers[i], port);
-		if (r != 0 && i == 0) {
+		if (r != 0) {
 			log_warning("cannot listen on loopback, port %u: %s: queries to servers "
 				    "that are not in %s go to those that are",
 				port, strerror(-r), d->conf.resolv_conf);
@@ -239,6 +240,23 @@ static void listen_elsewhere(struct daemon *d)
 	}
 	d->other_port = port;
 	d->rules.other_port = port;
+}
+
+/** What eBPF needs, and nobody else; with `auto` there is another way. */
+static int listen_inside(struct daemon *d)
+{
+	int r = 0;
+	for (unsigned i = 0; i < d->open && r == 0 && d->conf.redirect_mode != CONF_NFTABLES; i++) {
+		r = worker_listen_inside(d->workers[i]);
+	}
+	if (r == 0) {
+		return 0;
+	}
+	bool needed = d->conf.redirect_mode == CONF_EBPF && d->conf.redirect_enabled;
+	log_warning("cannot listen on all of loopback, port %u: %s: eBPF cannot redirect to us",
+		d->conf.port, strerror(-r));
+	d->rules.mode = CONF_NFTABLES;
+	return needed ? r : 0;
 }
 
 /* Redirection, once we can answer */
@@ -318,8 +336,11 @@ static int begin_serving(struct daemon *d)
 			return r;
 		}
 	}
+	int r = listen_inside(d);
+	if (r != 0) {
+		return r;
+	}
 	listen_elsewhere(d);
-	int r = 0;
 	for (; d->started < d->open; d->started++) {
 		r = worker_start(d->workers[d->started]);
 		if (r != 0) {

@@ -257,12 +257,12 @@ bool cgroup_holds_us(int cgroup)
 	struct cgroup_mount mount;
 	char own[PATH_MAX];
 	const int top = open_mount(&mount);
-	const size_t root_len = strcmp(mount.root, "/") == 0 ? 0 : strlen(mount.root);
 	bool found;
 
 	if (top < 0) {
 		return is_root(cgroup);
 	}
+	const size_t root_len = strcmp(mount.root, "/") == 0 ? 0 : strlen(mount.root);
 	read_own(own);
 	if (strncmp(own, mount.root, root_len) != 0) {
 		found = is_root(cgroup);

@@ -340,6 +340,8 @@ static void transfers_and_other_opcodes_are_passed_on_where_they_can(void **stat
 		assert_int_equal(
 			verdict_for(&from, "redis.svc.mesh.local", types[i]), VERDICT_SEND);
 	}
+	assert_int_equal(verdict_for(&from, "x.refused.example", TYPE_AXFR), VERDICT_SEND);
+	assert_int_equal(verdict_for(&from, "x.denied.example", TYPE_IXFR), VERDICT_SEND);
 	for (unsigned opcode = 1; opcode < 16; opcode++) {
 		message_query(&m, "redis.svc.mesh.local", TYPE_SOA);
 		m.octets[2] = (uint8_t)(opcode << 3);

@@ -77,7 +77,7 @@ static int setup(void **state)
 	w.server = bound(SOCK_DGRAM, &w.udp_at);
 	w.listener = bound(SOCK_STREAM, &w.tcp_at);
 	assert_int_equal(listen(w.listener, 8), 0);
-	assert_int_equal(passing_udp_open(&w.udp, w.base, 0, on_reply, NULL), 0);
+	assert_int_equal(passing_udp_open(&w.udp, w.base, 0, PASSING_FLOWS_MAX, on_reply, NULL), 0);
 	assert_int_equal(passing_tcp_open(&w.tcp, w.base, 0, SLOTS, on_tcp_reply, on_end, NULL), 0);
 	return 0;
 }
@@ -198,6 +198,24 @@ static void a_port_that_asks_another_server_is_another_flow(void **state)
 	assert_int_equal(w.replies, 0);
 	assert_true(endpoint_equal(passing_udp_server(w.udp, &one), &other));
 	close(fd);
+}
+
+/* With eBPF one port asks as many servers as it likes, and our own address tells them apart. */
+static void each_address_of_ours_is_another_flow(void **state)
+{
+	struct endpoint from;
+	struct requestor one = client(1000);
+	struct requestor other = client(1000);
+	(void)state;
+	one.local.len = other.local.len = sizeof(one.local.in);
+	one.local.in =
+		(struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f6b0001)};
+	other.local.in =
+		(struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f6b0002)};
+	assert_int_equal(passing_udp_send(w.udp, message_span(a_query()), &one, &w.udp_at), 0);
+	(void)arrived(&from);
+	assert_non_null(passing_udp_server(w.udp, &one));
+	assert_null(passing_udp_server(w.udp, &other));
 }
 
 static void where_nobody_is_there_the_answer_is_servfail(void **state)
@@ -331,6 +349,26 @@ static void frames_go_there_and_back(void **state)
 	assert_int_equal(w.ended, 1);
 }
 
+/* RFC 7766 §6.2.4: a requestor may close its side once it has sent all; so does the server see. */
+static void a_half_close_goes_on_behind_what_was_sent(void **state)
+{
+	uint8_t got[512];
+	struct message query = *a_query();
+	(void)state;
+	pass_tcp(0, 1);
+	passing_tcp_half_close(w.tcp, 0, 2);
+	passing_tcp_half_close(w.tcp, 0, 1);
+	int fd = accepted();
+	vt_settle();
+	assert_int_equal(recv(fd, got, sizeof(got), 0), 2 + query.w.len);
+	assert_int_equal(recv(fd, got, sizeof(got), 0), 0);
+	say_frame(fd, 100);
+	assert_int_equal(w.replies, 1);
+	close(fd);
+	vt_settle();
+	assert_int_equal(w.ended, 1);
+}
+
 static void a_slow_requestor_slows_the_server_down(void **state)
 {
 	struct requestor from = connection(0, 1);
@@ -419,11 +457,13 @@ int main(void)
 		TEST(a_datagram_goes_there_and_its_answer_back),
 		TEST(a_flow_has_one_port_until_it_is_over),
 		TEST(a_port_that_asks_another_server_is_another_flow),
+		TEST(each_address_of_ours_is_another_flow),
 		TEST(where_nobody_is_there_the_answer_is_servfail),
 		TEST(an_update_without_a_server_is_answered_by_its_header),
 		TEST(without_descriptors_the_oldest_flow_makes_room),
 		TEST(there_are_no_more_flows_than_that),
 		TEST(frames_go_there_and_back),
+		TEST(a_half_close_goes_on_behind_what_was_sent),
 		TEST(a_slow_requestor_slows_the_server_down),
 		TEST(who_is_gone_takes_the_connection_along),
 		TEST(where_nobody_listens_the_connection_ends),

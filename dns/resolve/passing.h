@@ -18,19 +18,21 @@ enum {
 	PASSING_FLOWS_MAX = 1024,   /* UDP, of one worker: the one idle for longest makes room */
 	PASSING_IDLE_MS = 10000,    /* an answer may take so long */
 	PASSING_ANSWERED_MS = 2000, /* as many answers as queries came; there may be another one */
-	PASSING_CONNECT_MS = 5000
+	PASSING_CONNECT_MS = 5000,
+	PASSING_SILENCE_MS = 120000 /* over TCP: the server has said nothing for so long */
 };
 
 /**
  * Datagrams: a socket for each flow of a requestor to a server.
  *
  * @param mark   SO_MARK of every socket; 0: none
+ * @param flows  at most, of 1..PASSING_FLOWS_MAX: each has a descriptor
  * @param reply  as forward_reply; also called with SERVFAIL where the server's host says that
  *               nobody is there
  * @return 0; -ENOMEM
  */
 int passing_udp_open(struct passing_udp **passing, struct event_base *base, uint32_t mark,
-	forward_reply *reply, void *ctx) __attribute__((warn_unused_result));
+	unsigned flows, forward_reply *reply, void *ctx) __attribute__((warn_unused_result));
 
 /** The server of a flow that is under way; NULL where there is none. Borrowed, for
  * passing_udp_send. */
@@ -82,6 +84,9 @@ int passing_tcp_send(struct passing_tcp *passing, struct span message, const str
 
 /** A requestor that was PASSING_FULL takes more; harmless for any other. */
 void passing_tcp_resume(struct passing_tcp *passing, uint32_t slot, uint32_t generation);
+
+/** A requestor sends no more, and waits for what is still to come; harmless for any other. */
+void passing_tcp_half_close(struct passing_tcp *passing, uint32_t slot, uint32_t generation);
 
 /** A requestor's connection is gone; harmless for any other. */
 void passing_tcp_gone(struct passing_tcp *passing, uint32_t slot, uint32_t generation);

@@ -28,6 +28,7 @@ struct pass {
 	struct requestor from;
 	struct endpoint server;
 	bool full;  /* the requestor has much to read: nothing is passed on until it resumes */
+	bool half;  /* the requestor sends no more, which the server has not been told yet */
 	bool ended; /* the server has closed; what it sent before is still to be passed on */
 };
 
@@ -112,8 +113,9 @@ static void on_readable(struct bufferevent *bev, void *arg)
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct pass *pass = arg;
+	const struct timeval limit = {.tv_sec = PASSING_SILENCE_MS / 1000};
 	if (what & BEV_EVENT_CONNECTED) {
-		(void)bufferevent_set_timeouts(bev, NULL, NULL);
+		(void)bufferevent_set_timeouts(bev, &limit, NULL);
 	} else if (what & BEV_EVENT_EOF) {
 		pass->ended = true;
 		if (!pass->full) {
@@ -121,6 +123,29 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 		}
 	} else {
 		end_pass(pass);
+	}
+}
+
+static void tell_half(struct pass *pass)
+{
+	if (pass->half && evbuffer_get_length(bufferevent_get_output(pass->bev)) == 0) {
+		pass->half = false;
+		(void)shutdown(bufferevent_getfd(pass->bev), SHUT_WR);
+	}
+}
+
+static void on_written(struct bufferevent *bev, void *arg)
+{
+	(void)bev;
+	tell_half(arg);
+}
+
+void passing_tcp_half_close(struct passing_tcp *passing, uint32_t slot, uint32_t generation)
+{
+	struct pass *pass = find(passing, slot, generation);
+	if (pass) {
+		pass->half = true;
+		tell_half(pass);
 	}
 }
 
@@ -160,11 +185,12 @@ static int open_pass(struct pass *pass, const struct requestor *from, const stru
 		bufferevent_free(bev);
 		return -EHOSTUNREACH;
 	}
-	bufferevent_setcb(bev, on_readable, NULL, on_event, pass);
+	bufferevent_setcb(bev, on_readable, on_written, on_event, pass);
 	pass->bev = bev;
 	pass->from = *from;
 	pass->server = *server;
 	pass->full = false;
+	pass->half = false;
 	pass->ended = false;
 	return 0;
 }

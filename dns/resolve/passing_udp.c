@@ -44,6 +44,7 @@ struct passing_udp {
 	void *ctx;
 	uint32_t mark;
 	unsigned count;
+	unsigned most;
 	struct link by_age;
 	struct flow *head[HEADS];
 	uint8_t answer[DATAGRAM_MAX];
@@ -56,9 +57,16 @@ static unsigned head_of(const struct requestor *from)
 	return endpoint_port(&from->peer) & (HEADS - 1);
 }
 
+/** With eBPF our own address says which server was asked. */
+static bool same_local(const struct endpoint *a, const struct endpoint *b)
+{
+	return a->len == b->len && (a->len == 0 || endpoint_equal(a, b));
+}
+
 static bool is_of(const struct flow *f, const struct requestor *from)
 {
-	return f->from.slot == from->slot && endpoint_equal(&f->from.peer, &from->peer);
+	return f->from.slot == from->slot && endpoint_equal(&f->from.peer, &from->peer) &&
+	       same_local(&f->from.local, &from->local);
 }
 
 static struct flow *find(const struct passing_udp *p, const struct requestor *from)
@@ -164,9 +172,24 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 /* Going on */
 
+/** As the requestor's own socket would: its message may be larger than the path takes. */
+static void allow_fragments(int fd, int family)
+{
+	const int want = IP_PMTUDISC_WANT;
+	const int want6 = IPV6_PMTUDISC_WANT;
+	if (family == AF_INET) {
+		(void)setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &want, sizeof(want));
+	} else {
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &want6, sizeof(want6));
+	}
+}
+
 static int connect_socket(const struct passing_udp *p, const struct endpoint *server)
 {
 	int fd = server_socket(server, SOCK_DGRAM, p->mark);
+	if (fd >= 0) {
+		allow_fragments(fd, server->sa.sa_family);
+	}
 	if (fd >= 0 && connect(fd, &server->sa, server->len) != 0) {
 		int error = errno;
 		close(fd);
@@ -178,7 +201,7 @@ static int connect_socket(const struct passing_udp *p, const struct endpoint *se
 static struct flow *open_flow(
 	struct passing_udp *p, const struct requestor *from, const struct endpoint *server)
 {
-	if (p->count == PASSING_FLOWS_MAX) {
+	if (p->count == p->most) {
 		close_flow(oldest(p));
 	}
 	int fd = connect_socket(p, server);
@@ -258,7 +281,7 @@ int passing_udp_send(struct passing_udp *passing, struct span message, const str
 /* The whole */
 
 int passing_udp_open(struct passing_udp **passing, struct event_base *base, uint32_t mark,
-	forward_reply *reply, void *ctx)
+	unsigned flows, forward_reply *reply, void *ctx)
 {
 	struct passing_udp *p = calloc(1, sizeof(*p));
 	if (!p) {
@@ -266,6 +289,7 @@ int passing_udp_open(struct passing_udp **passing, struct event_base *base, uint
 	}
 	p->base = base;
 	p->mark = mark;
+	p->most = flows < 1 ? 1 : flows > PASSING_FLOWS_MAX ? PASSING_FLOWS_MAX : flows;
 	p->reply = reply;
 	p->ctx = ctx;
 	link_init(&p->by_age);

@@ -257,6 +257,10 @@ static enum verdict answer_question(const struct decision *d)
 
 	/* RFC 5936 §2.2.1, RFC 1995: transfers are for the server that was asked. */
 	if (q->qtype == TYPE_AXFR || q->qtype == TYPE_IXFR) {
+		const struct route *route = routes_find(d->authority->routes, &q->qname);
+		if (route->answer != ROUTE_FORWARD) {
+			return send_error(d, RCODE_REFUSED, EDE_BLOCKED);
+		}
 		return d->authority->can_pass && !d->zone ? VERDICT_PASS
 							  : send_error(d, RCODE_REFUSED, EDE_NONE);
 	}

@@ -42,6 +42,7 @@ struct connection {
 	uint32_t generation;
 	unsigned waiting; /* forwarded queries without an answer yet */
 	bool elsewhere;
+	bool held;         /* queries of it were passed on */
 	bool ending;       /* reads no more, and closes once its answers are out */
 	bool starved;      /* an answer was lost for want of memory: to be closed */
 	int64_t active_ms; /* last whole query or answer */
@@ -150,7 +151,7 @@ static bool takes_query(const struct connection *c)
  */
 static void settle(struct connection *c)
 {
-	if (c->starved || (c->ending && c->waiting == 0 && unsent(c) == 0)) {
+	if (c->starved || (c->ending && !c->held && c->waiting == 0 && unsent(c) == 0)) {
 		connection_close(c);
 	} else if (takes_query(c)) {
 		(void)bufferevent_enable(c->bev, EV_READ);
@@ -311,6 +312,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	} else if (what & BEV_EVENT_EOF) {
 		c->ending = true; /* it may still read: RFC 7766 §6.2.4 */
 		c->frame_ms = 0;
+		tell(c, TCP_HALF_CLOSED);
 		settle(c);
 	}
 }
@@ -325,15 +327,9 @@ static struct connection *connection_of(const struct tcp *t, const struct reques
 	return c->bev && c->generation == r->generation ? c : NULL;
 }
 
-enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
+static enum tcp_peer send_frame(struct connection *c, struct span message)
 {
-	struct connection *c = connection_of(tcp, to);
-	if (!c || message.len > MESSAGE_MAX) {
-		return TCP_GONE;
-	}
-	if (c->waiting > 0) {
-		c->waiting--;
-	}
+	struct tcp *tcp = c->tcp;
 	c->active_ms = clock_ms();
 	if (unsent(c) > 0 && is_flooded(tcp) && !c->starved) {
 		/* One large answer may be owed to thousands, who asked the same. */
@@ -354,12 +350,39 @@ enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span 
 	return unsent(c) > tcp->conf->tcp_unsent_max ? TCP_FULL : TCP_READY;
 }
 
+enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
+{
+	struct connection *c = connection_of(tcp, to);
+	if (!c || message.len > MESSAGE_MAX) {
+		return TCP_GONE;
+	}
+	if (c->waiting > 0) {
+		c->waiting--;
+	}
+	return send_frame(c, message);
+}
+
+enum tcp_peer tcp_send_passed(struct tcp *tcp, const struct requestor *to, struct span message)
+{
+	struct connection *c = connection_of(tcp, to);
+	return c && message.len <= MESSAGE_MAX ? send_frame(c, message) : TCP_GONE;
+}
+
+void tcp_hold(struct tcp *tcp, const struct requestor *from)
+{
+	struct connection *c = connection_of(tcp, from);
+	if (c) {
+		c->held = true;
+		c->waiting--; /* for which no tcp_send will come */
+	}
+}
+
 void tcp_end(struct tcp *tcp, const struct requestor *to)
 {
 	struct connection *c = connection_of(tcp, to);
 	if (c) {
 		c->ending = true;
-		c->waiting = 0;
+		c->held = false;
 		settle(c);
 	}
 }
@@ -393,7 +416,7 @@ static enum counter overdue(const struct connection *c, int64_t now)
 	if (c->frame_ms != 0 && now - c->frame_ms >= idle_ms) {
 		return STAT_DROP_TCP_IDLE;
 	}
-	if (!owes && c->waiting == 0 && now - c->active_ms >= idle_ms) {
+	if (!owes && !c->held && c->waiting == 0 && now - c->active_ms >= idle_ms) {
 		return STAT_DROP_TCP_IDLE;
 	}
 	return STAT_COUNT;
@@ -449,7 +472,7 @@ static bool same_address(const struct endpoint *a, const struct endpoint *b)
 /** The one of two connections, either may be NULL, that is to make room for a new one. */
 static struct connection *idler(struct connection *one, struct connection *other)
 {
-	if (other->waiting > 0 || unsent(other) > 0) {
+	if (other->waiting > 0 || other->held || unsent(other) > 0) {
 		return one;
 	}
 	return !one || other->active_ms < one->active_ms ? other : one;
@@ -506,6 +529,7 @@ static int connection_open(
 	c->peer = *peer;
 	c->elsewhere = elsewhere;
 	c->waiting = 0;
+	c->held = false;
 	c->ending = false;
 	c->starved = false;
 	c->frame_ms = 0;

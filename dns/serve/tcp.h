@@ -52,6 +52,15 @@ int tcp_listen_inside(struct tcp *tcp, const struct endpoint *at, bool elsewhere
 /** Send a response on the connection that `to` came from; dropped where that is gone. */
 enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span message);
 
+/**
+ * A query of this connection was passed on, inside `serve`: what comes back, however much, comes by
+ * tcp_send_passed; until tcp_end nobody but the peer closes it for being idle.
+ */
+void tcp_hold(struct tcp *tcp, const struct requestor *from);
+
+/** As tcp_send, of what was passed on: no query is answered by it. */
+enum tcp_peer tcp_send_passed(struct tcp *tcp, const struct requestor *to, struct span message);
+
 /** Close the connection that `to` came from, once its answers are out. Not inside `serve`. */
 void tcp_end(struct tcp *tcp, const struct requestor *to);
 
@@ -60,7 +69,7 @@ int tcp_local(const struct tcp *tcp, const struct requestor *of, struct endpoint
 	__attribute__((warn_unused_result));
 
 /** What becomes of a connection. */
-enum tcp_news { TCP_DRAINED, TCP_CLOSED };
+enum tcp_news { TCP_DRAINED, TCP_HALF_CLOSED, TCP_CLOSED };
 
 /** Tells it; not to call back into tcp_end. @param slot  as in struct requestor */
 typedef void tcp_notify(void *ctx, uint32_t slot, uint32_t generation, enum tcp_news news);

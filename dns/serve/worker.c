@@ -15,6 +15,7 @@
 #include "dns/serve/listening.h"
 #include "dns/serve/tcp.h"
 #include "dns/serve/udp.h"
+#include "dns/wire/response.h"
 
 #include <errno.h>
 #include <event2/event.h>
@@ -24,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -214,22 +216,21 @@ static int find_asked(struct worker *w, const struct requestor *from, struct end
 	return r;
 }
 
-/** Pass a message on to the server that was asked. @return whether there is one to pass it on to */
-static bool pass(
-	struct worker *w, struct span message, const struct query *q, const struct requestor *from)
+/** Pass a message on to the server that was asked. @return 0; -errno: it cannot be reached */
+static int pass(struct worker *w, struct span message, const struct query *q,
+	const struct requestor *from, const struct endpoint *server)
 {
-	struct endpoint server;
-	if (!w->forward || find_asked(w, from, &server) != 0) {
-		return false;
-	}
-	int r = from->tcp ? passing_tcp_send(w->passing_tcp, message, from, &server)
-			  : passing_udp_send(w->passing_udp, message, from, &server);
+	int r = from->tcp ? passing_tcp_send(w->passing_tcp, message, from, server)
+			  : passing_udp_send(w->passing_udp, message, from, server);
 	if (r != 0) {
-		return false;
+		return r;
+	}
+	if (from->tcp) {
+		tcp_hold(w->tcp, from);
 	}
 	stats_add(&w->stats, STAT_PASSED, 1);
 	stats_add(&w->stats, stat_of_type(q->qtype) - STAT_LOCAL_A + STAT_UPSTREAM_A, 1);
-	return true;
+	return 0;
 }
 
 static void count_passed(struct worker *w, struct span message)
@@ -253,7 +254,7 @@ static enum passing_peer reply_passed_tcp(
 		[TCP_READY] = PASSING_READY, [TCP_FULL] = PASSING_FULL, [TCP_GONE] = PASSING_GONE};
 	struct worker *w = ctx;
 	count_passed(w, message);
-	return of[tcp_send(w->tcp, to, message)];
+	return of[tcp_send_passed(w->tcp, to, message)];
 }
 
 static void end_passed(void *ctx, const struct requestor *to)
@@ -267,6 +268,8 @@ static void on_tcp_news(void *ctx, uint32_t slot, uint32_t generation, enum tcp_
 	struct worker *w = ctx;
 	if (news == TCP_DRAINED) {
 		passing_tcp_resume(w->passing_tcp, slot, generation);
+	} else if (news == TCP_HALF_CLOSED) {
+		passing_tcp_half_close(w->passing_tcp, slot, generation);
 	} else {
 		passing_tcp_gone(w->passing_tcp, slot, generation);
 	}
@@ -282,9 +285,20 @@ static enum verdict decide(struct worker *w, struct span message, const struct r
 	prepare(w, from);
 	a->can_pass = w->original != NULL;
 	enum verdict verdict = answer(q, message, a, limit, out, answered);
-	if (verdict == VERDICT_PASS && !pass(w, message, q, from)) {
+	if (verdict != VERDICT_PASS) {
+		return verdict;
+	}
+	struct endpoint server;
+	if (!w->forward || find_asked(w, from, &server) != 0) {
 		a->can_pass = false; /* as if we had been asked ourselves */
-		verdict = answer(q, message, a, limit, out, answered);
+		return answer(q, message, a, limit, out, answered);
+	}
+	if (pass(w, message, q, from, &server) != 0) { /* and nobody else is asked in its stead */
+		(void)response_error_with(q, (struct span){0}, out,
+			limit ? limit : response_limit(q, from), RCODE_SERVFAIL,
+			EDE_NO_REACHABLE_AUTHORITY);
+		answered->source = SOURCE_LOCAL;
+		return VERDICT_SEND;
 	}
 	return verdict;
 }
@@ -449,6 +463,8 @@ static void drain(struct worker *w)
 	struct forward *forward = w->forward;
 	w->forward = NULL;
 	forward_close(forward);
+	passing_udp_close(w->passing_udp); /* what it hears has nowhere to go soon */
+	w->passing_udp = NULL;
 	tcp_finish(w->tcp);
 	(void)event_base_loop(w->base, EVLOOP_NONBLOCK); /* what came while that was done */
 	udp_close(w->udp);
@@ -543,12 +559,20 @@ static int listen_inside(struct worker *w, uint16_t port, bool elsewhere)
 	return 0;
 }
 
+int worker_listen_inside(struct worker *worker)
+{
+	return listen_inside(worker, worker->conf->port, false);
+}
+
 int worker_listen_elsewhere(struct worker *worker, uint16_t port)
 {
 	struct endpoint at4 = listening_loopback4(port);
 	struct endpoint at6 = listening_loopback6(port);
 	int r = bind_both(worker, &at4, true);
-	r = bind_both(worker, &at6, true) == 0 ? 0 : r;
+	if (r == 0 && worker->conf->ip_family_mode == CONF_DUALSTACK) {
+		r = bind_both(worker, &at6, true);
+		r = r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL ? 0 : r; /* nor is it redirected */
+	}
 	return r == 0 ? listen_inside(worker, port, true) : r;
 }
 
@@ -583,11 +607,7 @@ int worker_listen(struct worker *worker)
 		}
 		log_info("no IPv6 here: not listening on %s", text);
 	}
-	int r = listen_inside(w, w->conf->port, false);
-	if (r != 0) {
-		log_error("cannot listen on all of loopback for redirect.mode: %s", strerror(-r));
-	}
-	return r;
+	return 0;
 }
 
 /** A loop of one thread: no locks in it. */
@@ -647,6 +667,17 @@ static void fill_authority(struct worker *w, const struct mesh_zones *zones)
 	};
 }
 
+/** Flows that are passed on have an eighth of the descriptors. */
+static unsigned flows_for(const struct conf *conf)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || conf->workers == 0) {
+		return PASSING_FLOWS_MAX;
+	}
+	rlim_t flows = limit.rlim_cur / 8 / conf->workers;
+	return flows < PASSING_FLOWS_MAX ? (unsigned)flows : PASSING_FLOWS_MAX;
+}
+
 static int open_parts(struct worker *w)
 {
 	w->base = new_base();
@@ -662,7 +693,8 @@ static int open_parts(struct worker *w)
 		r = forward_open(&w->forward, w->base, w->conf, w->cache, &w->stats, reply, w);
 	}
 	if (r == 0) {
-		r = passing_udp_open(&w->passing_udp, w->base, w->conf->mark, reply_passed_udp, w);
+		r = passing_udp_open(&w->passing_udp, w->base, w->conf->mark, flows_for(w->conf),
+			reply_passed_udp, w);
 	}
 	if (r == 0) {
 		tcp_set_notify(w->tcp, on_tcp_news);

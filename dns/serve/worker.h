@@ -38,9 +38,16 @@ int worker_open(struct worker **worker, const struct conf *conf, struct routes *
 int worker_listen(struct worker *worker) __attribute__((warn_unused_result));
 
 /**
+ * Listen at all of loopback too, as eBPF needs it.
+ *
+ * @return 0; -errno, and nothing is logged: not to be had by a user before Linux 5.7
+ */
+int worker_listen_inside(struct worker *worker) __attribute__((warn_unused_result));
+
+/**
  * Listen at one more port of loopback, where queries to servers arrive that are none of ours.
  *
- * @return 0; -errno: at none of the two addresses, and nothing is logged
+ * @return 0; -errno: not at each address that the kernel has, and nothing is logged
  */
 int worker_listen_elsewhere(struct worker *worker, uint16_t port)
 	__attribute__((warn_unused_result));

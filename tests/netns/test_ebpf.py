@@ -135,6 +135,34 @@ def test_the_server_that_was_asked_answers(ebpf, family, tcp):
     assert one.metric("kuma_dns_passed_total") == 4
 
 
+def test_two_servers_asked_at_once_from_one_port(ebpf, scripted, second):
+    """A server that says nothing does not keep the other one from being asked."""
+    ebpf(capture_all=True)
+    scripted.answer = lambda message, over_tcp: None
+    with udp() as one:
+        for _ in range(3):
+            one.sendto(query("www.example.org"), (SCRIPTED[4], 53))
+            one.sendto(query("www.example.org"), (SECOND[4], 53))
+            octets, (source, _) = one.recvfrom(512)
+            assert source == SECOND[4] and addresses_of(dns.message.from_wire(octets)) == ["192.0.2.80"]
+    assert len(second.seen("www.example.org")) == 3
+
+
+@TRANSPORTS
+def test_nobody_else_is_asked_where_the_asked_server_cannot_be_reached(ebpf, tcp):
+    one = ebpf(capture_all=True)
+    assert rcode(ask("www.example.org", server="203.0.113.9", tcp=tcp)) == "SERVFAIL"
+    assert one.metric("kuma_dns_transactions_total") == 0
+
+
+def test_auto_goes_on_where_all_of_loopback_is_not_to_be_had(ebpf):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", daemons.PORT))
+        one = ebpf("--no-redirect", "--listen", "127.0.0.1:5300", config={"redirect": {"mode": "auto"}})
+        one.wait_log("cannot listen on all of loopback, port 15053")
+        assert addresses_of(ask("redis.svc.mesh.local", port=5300)) == REDIS
+
+
 @TRANSPORTS
 def test_dns_over_tcp_can_be_left_alone(ebpf, tcp):
     ebpf(config={"redirect": {"dns": {"tcp": False, "captureAll": True}}})

@@ -341,14 +341,77 @@ def test_a_server_that_enters_resolv_conf_is_one_of_ours_from_then_on(mesh, netw
     eventually(lambda: ask("www.example.org", server=AUTHORITATIVE[4]).flags & dns.flags.AA)
 
 
-def test_the_port_for_other_servers_is_taken(mesh):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as four, \
-            socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as six:
-        four.bind(("127.0.0.1", daemons.PORT + 1))
-        six.bind(("::1", daemons.PORT + 1))
+@pytest.mark.parametrize("taken", ["127.0.0.1", "::1"])
+def test_the_port_for_other_servers_is_taken(mesh, taken):
+    """In one family is enough: nothing is sent to a stranger."""
+    with socket.socket(socket.AF_INET6 if ":" in taken else socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind((taken, daemons.PORT + 1))
         one = mesh.start(config=ALL)
         one.wait_log("cannot listen on loopback, port 15054")
-        assert is_caught(AUTHORITATIVE[4])
-        assert ask("www.example.org", server=AUTHORITATIVE[4]).flags & dns.flags.RA
+        for family in (4, 6):
+            assert is_caught(AUTHORITATIVE[family])
+            assert ask("www.example.org", server=AUTHORITATIVE[family]).flags & dns.flags.RA
 
 
+def frames_of(stream):
+    """What comes until the other side closes."""
+    while len(size := stream.read(2)) == 2:
+        yield stream.read(int.from_bytes(size, "big"))
+
+
+def test_transfer_goes_on_behind_a_half_close(mesh, recorder):
+    recorder.frames = lambda octets: ((time.sleep(0.05), as_response(octets))[1] for _ in range(20))
+    mesh.start(config=ALL)
+    query = dns.message.make_query("example.org", "AXFR").to_wire()
+    with socket.create_connection((EXTRA[4], 53), 10) as client, client.makefile("rb") as stream:
+        client.sendall(len(query).to_bytes(2, "big") + query)
+        client.shutdown(socket.SHUT_WR)
+        assert len(list(frames_of(stream))) == 20
+    assert recorder.closed.wait(10)
+
+
+def test_transfer_may_pause(mesh, recorder):
+    recorder.frames = lambda octets: ((time.sleep(1.2), as_response(octets))[1] for _ in range(3))
+    recorder.hang_up = True
+    mesh.start(config={**ALL, "tcp": {"idleTimeout": "500ms"}})
+    query = dns.message.make_query("example.org", "AXFR").to_wire()
+    with socket.create_connection((EXTRA[4], 53), 10) as client, client.makefile("rb") as stream:
+        client.sendall(len(query).to_bytes(2, "big") + query)
+        assert len(list(frames_of(stream))) == 3
+
+
+def test_what_is_forwarded_is_answered_when_the_asked_server_hangs_up(mesh, network, recorder, scripted):
+    network.set_resolv_conf(SCRIPTED[4], EXTRA[4])
+    scripted.answer = nameserver.slowly(1)
+    recorder.hang_up = True
+    mesh.start()
+    update = dns.update.UpdateMessage("example.org").to_wire()
+    query = dns.message.make_query("slow.example.com", "A")
+    octets = query.to_wire()
+    with socket.create_connection((EXTRA[4], 53), 10) as client, client.makefile("rb") as stream:
+        for message in (octets, update):
+            client.sendall(len(message).to_bytes(2, "big") + message)
+        answers = list(frames_of(stream))
+    assert len(answers) == 2 and answers[0] == as_response(update)
+    assert dns.message.from_wire(answers[1]).id == query.id
+
+
+def test_stopping_while_answers_are_on_their_way(mesh, scripted, recorder):
+    """Nothing is sent through sockets that are closed already."""
+    recorder.frames = lambda octets: []
+    scripted.answer = nameserver.slowly(0.35)
+    one = mesh.start(config=ALL)
+    query = dns.message.make_query("www.example.org", "A").to_wire()
+    with socket.create_connection((EXTRA[4], 53), 10) as open_one, \
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waiting:
+        open_one.sendall(len(query).to_bytes(2, "big") + query)
+        waiting.connect((SCRIPTED[4], 53))
+        waiting.send(query)
+        scripted.wait_queries(1)
+        assert one.stop() == 0
+
+
+def test_large_message_over_udp(mesh, recorder):
+    mesh.start(config=ALL)
+    octets = dns.update.UpdateMessage("example.org").to_wire() + b"x" * 2500
+    assert exchange(octets, EXTRA[4], False) == as_response(octets)
