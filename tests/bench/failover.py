@@ -14,7 +14,7 @@ WARMUP = 2.5
 
 def seconds(quick):
     """How long all is well, one is silent, and all is well again."""
-    return (0.7, 1.2, 1.0) if quick else (2.0, 4.0, 3.0)
+    return (0.7, 1.2, 1.0) if quick else (1.5, 4.0, 2.5)
 
 
 def rounds(peer, quick):

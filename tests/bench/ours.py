@@ -15,9 +15,9 @@ def echo_tcp(site):
     return [f"{site.build}/bench/echo", "tcp", ADDRESS, str(PORT)]
 
 
-def upstream(site):
+def upstream(site, port):
     """A name server that is simply there, where the load does not play one."""
-    return [f"{site.build}/bench/echo", "udp", ADDRESS, str(UPSTREAM_PORT)]
+    return [f"{site.build}/bench/echo", "udp", ADDRESS, str(port)]
 
 
 def forwarder(site):
@@ -27,14 +27,14 @@ def forwarder(site):
 # ---- kuma-dns
 
 
-def kuma_dns(site, table="table.json", upstreams=UPSTREAM_PORTS[:1], more=(), workers=1):
+def kuma_dns(site, table="table.json", upstreams=UPSTREAM_PORTS[:1], more=(), workers=1, port=PORT):
     command = [
         f"{site.build}/kuma-dns", "run", "--no-redirect", "--workers", str(workers), "--log-level", "error",
-        "--listen", f"{ADDRESS}:{PORT}", "--admin-socket", site.path("admin.sock"),
+        "--listen", f"{ADDRESS}:{port}", "--admin-socket", site.path("admin.sock"),
         "--table-file", site.path(table),
     ]  # fmt: skip
-    for port in upstreams:
-        command += ["--upstream", f"{ADDRESS}:{port}"]
+    for upstream_port in upstreams:
+        command += ["--upstream", f"{ADDRESS}:{upstream_port}"]
     return command + list(more)
 
 

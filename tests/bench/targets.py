@@ -64,8 +64,9 @@ def footprint(memory_kb, start_up, cost):
     size = cost and cost["stripped_octets"]
     yield target("stripped program ≤ 1 MB", size and size / 1e6, "{:.2f} MB", 1)
     idle = cost and cost["idle"]
-    yield target(f"wake-ups in {idle['seconds'] if idle else 10:g} s of idleness: none", idle and idle["switches"],
-                 "{}", 0)  # fmt: skip
+    quiet = idle and idle["settled"]  # else upstreams are still looked after, as they are for a while
+    yield target(f"wake-ups in {idle['seconds'] if idle else 10:g} s of idleness: none",
+                 idle["switches"] if quiet else None, "{}", 0)  # fmt: skip
 
 
 def forwarding(runs):
