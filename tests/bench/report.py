@@ -121,8 +121,9 @@ def print_scale(result):
                 for text, run in (("before", replacing["quiet"]), ("meanwhile", replacing["replacing"]))]  # fmt: skip
         print_table("100,000 names, another table each second, 20,000 queries/s",
                     ["", "p50 µs", "p99 µs", "p99.9 µs", "lost"], rows)  # fmt: skip
-        print(f"  {replacing['put']} tables, {replacing['taken']} taken; PSS {replacing['before_kb'] / 1024:.1f} MB before, "
-              f"{replacing['after_kb'] / 1024:.1f} after, at worst; resident at most {replacing['peak_kb'] / 1024:.1f}")  # fmt: skip
+        before, after, peak = (replacing[key] / 1024 for key in ("before_kb", "after_kb", "peak_kb"))
+        print(f"  {replacing['put']} tables, {replacing['taken']} taken; PSS {before:.1f} MB before, {after:.1f} after, "
+              f"at worst; resident at most {peak:.1f}")  # fmt: skip
 
 
 def print_overload(result):
@@ -147,8 +148,8 @@ def print_overload(result):
     if beside:
         rows = [[text, f"{run['qps']:,.0f}", f"{run['server_busy']:.0%}", f"{run['p99_us']:,.0f}", run["lost"]]
                 for text, run in (("alone", beside["alone"]), ("beside connections", beside["beside"]))]  # fmt: skip
-        print_table(f"datagrams, {beside['rate']:,.0f} a second, and {beside['connections_per_s']:,.0f} TCP connections",
-                    ["", "answers/s", "busy", "p99 µs", "lost"], rows)  # fmt: skip
+        title = f"datagrams, {beside['rate']:,.0f} a second, and {beside['connections_per_s']:,.0f} TCP connections"
+        print_table(title, ["", "answers/s", "busy", "p99 µs", "lost"], rows)  # fmt: skip
 
 
 def print_cost(cost, workers):

@@ -127,7 +127,7 @@ class Bench:
                 self.memory_kb.setdefault(peer.name, []).append(server.pss_kb())
 
     def order(self, role, number, chosen):
-        """Who is measured in a round. It turns, so that none always follows the same one; limit and ours are neighbours."""
+        """It turns, so that none always follows the same one; the limit and ours are neighbours."""
         able = [peer for peer in (*peers.LIMITS, *chosen) if role in peer.roles]
         pair = [peer for peer in able if peer in (*peers.LIMITS, peers.PEERS[0])]
         others = [peer for peer in able if peer not in pair] if number < self.rounds else []
