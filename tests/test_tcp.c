@@ -164,7 +164,7 @@ static void start(struct server *s)
 	int r = -EADDRINUSE;
 	for (unsigned tries = 0; r == -EADDRINUSE && tries < 16; tries++) {
 		s->at = loopback(free_port());
-		r = tcp_listen(s->tcp, &s->at, false);
+		r = tcp_listen(s->tcp, &s->at, 0);
 	}
 	assert_int_equal(r, 0);
 }
@@ -813,7 +813,7 @@ static void two_workers_share_a_port(void **state)
 	struct tcp *other;
 	start(s);
 	assert_int_equal(tcp_open(&other, s->base, &s->conf, &s->stats, serve, s), 0);
-	assert_int_equal(tcp_listen(other, &s->at, false), 0);
+	assert_int_equal(tcp_listen(other, &s->at, 0), 0);
 	tcp_close(other);
 }
 
@@ -824,7 +824,7 @@ static void all_of_loopback_is_listened_at_and_told_apart(void **state)
 	start(s);
 	all = s->at;
 	all.in.sin_addr.s_addr = htonl(INADDR_ANY);
-	assert_int_equal(tcp_listen_inside(s->tcp, &all, true), 0);
+	assert_int_equal(tcp_listen(s->tcp, &all, LISTEN_INSIDE | LISTEN_ELSEWHERE), 0);
 	s->at.in.sin_addr.s_addr = htonl(0x7f6b0401); /* 127.107.4.1 */
 	int fd = client(s);
 	ask(fd, 1, ORDER_FORWARD);
@@ -842,7 +842,7 @@ static void an_address_that_is_not_ours_is_an_error(void **state)
 	start(s);
 	struct endpoint foreign = loopback(0);
 	foreign.in.sin_addr.s_addr = htonl(0xc0000201); /* 192.0.2.1 */
-	assert_int_equal(tcp_listen(s->tcp, &foreign, false), -EADDRNOTAVAIL);
+	assert_int_equal(tcp_listen(s->tcp, &foreign, 0), -EADDRNOTAVAIL);
 }
 
 #define STATEMENT(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

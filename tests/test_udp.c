@@ -157,7 +157,7 @@ static bool has_ipv6(void)
 static void listen_at(struct server *s, const char *address)
 {
 	s->at = endpoint_of(address, 0);
-	assert_int_equal(udp_listen(s->udp, &s->at, false), 0);
+	assert_int_equal(udp_listen(s->udp, &s->at, 0), 0);
 	assert_int_not_equal(endpoint_port(&s->at), 0);
 }
 
@@ -319,7 +319,7 @@ static void who_leaves_gets_nothing_more(struct server *s, const char *address, 
 	ask(early, 99, 'x');
 	assert_int_equal(udp_open(&second.udp, s->base, &second.stats, serve, &second), 0);
 	second.at = s->at;
-	assert_int_equal(udp_listen(second.udp, &second.at, false), 0);
+	assert_int_equal(udp_listen(second.udp, &second.at, 0), 0);
 	udp_leave(s->udp);
 	for (uint16_t i = 0; i < CLIENTS; i++) {
 		fd[i] = client_to(s, asked);
@@ -543,7 +543,7 @@ static void two_workers_share_a_port(void **state)
 	listen_at(s, "127.0.0.1");
 	struct endpoint same = s->at;
 	assert_int_equal(udp_open(&other, s->base, &s->stats, serve, s), 0);
-	assert_int_equal(udp_listen(other, &same, false), 0);
+	assert_int_equal(udp_listen(other, &same, 0), 0);
 	udp_close(other);
 }
 
@@ -552,7 +552,7 @@ static void all_of_loopback_answers_from_where_it_was_asked(void **state)
 	struct server *s = *state;
 	size_t len;
 	s->at = endpoint_of("0.0.0.0", 0);
-	assert_int_equal(udp_listen_inside(s->udp, &s->at, true), 0);
+	assert_int_equal(udp_listen(s->udp, &s->at, LISTEN_INSIDE | LISTEN_ELSEWHERE), 0);
 	int fd = client_to(s, "127.107.4.1"); /* takes nothing from elsewhere */
 	ask(fd, 7, 0);
 	turn(s);
@@ -566,7 +566,7 @@ static void an_address_that_is_not_ours_is_an_error(void **state)
 {
 	struct server *s = *state;
 	struct endpoint foreign = endpoint_of("192.0.2.1", 0);
-	assert_int_equal(udp_listen(s->udp, &foreign, false), -EADDRNOTAVAIL);
+	assert_int_equal(udp_listen(s->udp, &foreign, 0), -EADDRNOTAVAIL);
 }
 
 static void datagrams_that_found_no_room_are_counted(void **state)

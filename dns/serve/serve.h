@@ -8,6 +8,12 @@
 #include "dns/resolve/forward.h"
 #include "dns/serve/answer.h"
 
+/** How a transport listens at an address: none of these, or both. */
+enum listen_how {
+	LISTEN_ELSEWHERE = 1, /* requestors are marked `elsewhere` */
+	LISTEN_INSIDE = 2     /* only for what is sent within this host: tied to loopback */
+};
+
 /**
  * Serve one message.
  *
@@ -15,8 +21,8 @@
  * @param from     borrowed likewise; the response to it may be handed to the transport inside
  * @param out      room for the response; its `len` grows by it where it is to be sent
  * @return VERDICT_SEND: send what stands in `out`; VERDICT_CANARY: likewise, and do not count it;
- * VERDICT_FORWARD: the response comes later
- * through udp_send or tcp_send; VERDICT_DROP: there is none
+ * VERDICT_FORWARD: the response comes later through udp_send or tcp_send; VERDICT_DROP: there is
+ * none
  */
 typedef enum verdict serve_message(
 	void *ctx, struct span message, const struct requestor *from, struct writer *out);

@@ -634,33 +634,23 @@ static int add_listener(struct tcp *t, int fd, bool elsewhere)
 	return 0;
 }
 
-static int listen_at(struct tcp *t, const struct endpoint *at, bool elsewhere, bool inside)
+int tcp_listen(struct tcp *tcp, const struct endpoint *at, unsigned how)
 {
-	if (t->listeners == TCP_LISTENERS_MAX) {
+	if (tcp->listeners == TCP_LISTENERS_MAX) {
 		return -EMFILE;
 	}
 	int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0) {
 		return -errno;
 	}
-	int r = bind_socket(fd, at, inside);
+	int r = bind_socket(fd, at, (how & LISTEN_INSIDE) != 0);
 	if (r == 0) {
-		r = add_listener(t, fd, elsewhere);
+		r = add_listener(tcp, fd, (how & LISTEN_ELSEWHERE) != 0);
 	}
 	if (r != 0) {
 		close(fd);
 	}
 	return r;
-}
-
-int tcp_listen(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
-{
-	return listen_at(tcp, at, elsewhere, false);
-}
-
-int tcp_listen_inside(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
-{
-	return listen_at(tcp, at, elsewhere, true);
 }
 
 static void close_listeners(struct tcp *t)

@@ -32,10 +32,10 @@ int tcp_open(struct tcp **tcp, struct event_base *base, const struct conf *conf,
 /**
  * Listen at one more address.
  *
- * @param elsewhere  what requestors from there are marked with
+ * @param how  enum listen_how, or'ed
  * @return 0; -EMFILE beyond TCP_LISTENERS_MAX listeners; -errno of socket, bind or listen
  */
-int tcp_listen(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
+int tcp_listen(struct tcp *tcp, const struct endpoint *at, unsigned how)
 	__attribute__((warn_unused_result));
 
 /** Whether a peer takes more. */
@@ -44,10 +44,6 @@ enum tcp_peer {
 	TCP_FULL, /* it has much to read: wait for TCP_DRAINED */
 	TCP_GONE
 };
-
-/** The same for what is sent within this host alone: the socket is tied to loopback. */
-int tcp_listen_inside(struct tcp *tcp, const struct endpoint *at, bool elsewhere)
-	__attribute__((warn_unused_result));
 
 /** Send a response on the connection that `to` came from; dropped where that is gone. */
 enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span message);

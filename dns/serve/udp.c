@@ -361,19 +361,19 @@ static int open_socket(int *fd, struct endpoint *at, bool inside)
 	return r;
 }
 
-static int listen_at(struct udp *udp, struct endpoint *at, bool elsewhere, bool inside)
+int udp_listen(struct udp *udp, struct endpoint *at, unsigned how)
 {
 	if (udp->count == UDP_SOCKETS_MAX) {
 		return -EMFILE;
 	}
 	struct udp_socket *s = &udp->socket[udp->count];
-	int r = open_socket(&s->fd, at, inside);
+	int r = open_socket(&s->fd, at, (how & LISTEN_INSIDE) != 0);
 	if (r != 0) {
 		return r;
 	}
 	s->udp = udp;
 	s->index = udp->count;
-	s->elsewhere = elsewhere;
+	s->elsewhere = (how & LISTEN_ELSEWHERE) != 0;
 	s->readable = event_new(udp->base, s->fd, EV_READ | EV_PERSIST, udp_readable, s);
 	if (!s->readable || event_add(s->readable, NULL) != 0) {
 		if (s->readable) {
@@ -384,16 +384,6 @@ static int listen_at(struct udp *udp, struct endpoint *at, bool elsewhere, bool 
 	}
 	udp->count++;
 	return 0;
-}
-
-int udp_listen(struct udp *udp, struct endpoint *at, bool elsewhere)
-{
-	return listen_at(udp, at, elsewhere, false);
-}
-
-int udp_listen_inside(struct udp *udp, struct endpoint *at, bool elsewhere)
-{
-	return listen_at(udp, at, elsewhere, true);
 }
 
 /** Put a reply behind those that are to be sent. */

@@ -33,15 +33,11 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
  * Bind one more socket and read from it. On a wildcard address, answers leave from the address that
  * was asked (RFC 2181 §4.1).
  *
- * @param[in,out] at         where; with port 0, the port that the kernel chose is filled in
- * @param         elsewhere  what requestors of this socket are marked with
+ * @param[in,out] at   where; with port 0, the port that the kernel chose is filled in
+ * @param         how  enum listen_how, or'ed
  * @return 0; -EMFILE beyond UDP_SOCKETS_MAX sockets; -errno of socket, bind or the loop
  */
-int udp_listen(struct udp *udp, struct endpoint *at, bool elsewhere)
-	__attribute__((warn_unused_result));
-
-/** The same for what is sent within this host alone: the socket is tied to loopback. */
-int udp_listen_inside(struct udp *udp, struct endpoint *at, bool elsewhere)
+int udp_listen(struct udp *udp, struct endpoint *at, unsigned how)
 	__attribute__((warn_unused_result));
 
 /**

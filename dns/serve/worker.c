@@ -514,30 +514,20 @@ void worker_stop(struct worker *worker)
 /* Opening */
 
 /** Bind UDP and TCP to one address; where any port will do, the same one for both. */
-static int bind_both(struct worker *w, struct endpoint *at, bool elsewhere)
+static int bind_both(struct worker *w, struct endpoint *at, unsigned how)
 {
-	int r = udp_listen(w->udp, at, elsewhere);
+	int r = udp_listen(w->udp, at, how);
 	if (r != 0) {
 		return r;
 	}
 	w->udp_at[w->udp_count++] = *at;
-	return tcp_listen(w->tcp, at, elsewhere);
-}
-
-static int bind_both_inside(struct worker *w, struct endpoint *at, bool elsewhere)
-{
-	int r = udp_listen_inside(w->udp, at, elsewhere);
-	if (r != 0) {
-		return r;
-	}
-	w->udp_at[w->udp_count++] = *at;
-	return tcp_listen_inside(w->tcp, at, elsewhere);
+	return tcp_listen(w->tcp, at, how);
 }
 
 static int listen_at(struct worker *w, const struct endpoint *configured)
 {
 	struct endpoint at = *configured;
-	int r = bind_both(w, &at, false);
+	int r = bind_both(w, &at, 0);
 	if (r == 0) {
 		w->listening[w->listening_count++] = at;
 	}
@@ -546,12 +536,12 @@ static int listen_at(struct worker *w, const struct endpoint *configured)
 
 /** Both transports at all of loopback, for eBPF; not to be had without IPv6, or by a user before
  * Linux 5.7. */
-static int listen_inside(struct worker *w, uint16_t port, bool elsewhere)
+static int listen_inside(struct worker *w, uint16_t port, unsigned how)
 {
 	struct endpoint_list list;
 	listening_aliases(&list, w->conf, port);
 	for (unsigned i = 0; i < list.count; i++) {
-		int r = bind_both_inside(w, &list.item[i], elsewhere);
+		int r = bind_both(w, &list.item[i], how | LISTEN_INSIDE);
 		if (r != 0 && list.item[i].sa.sa_family == AF_INET) {
 			return r;
 		}
@@ -561,19 +551,19 @@ static int listen_inside(struct worker *w, uint16_t port, bool elsewhere)
 
 int worker_listen_inside(struct worker *worker)
 {
-	return listen_inside(worker, worker->conf->port, false);
+	return listen_inside(worker, worker->conf->port, 0);
 }
 
 int worker_listen_elsewhere(struct worker *worker, uint16_t port)
 {
 	struct endpoint at4 = listening_loopback4(port);
 	struct endpoint at6 = listening_loopback6(port);
-	int r = bind_both(worker, &at4, true);
+	int r = bind_both(worker, &at4, LISTEN_ELSEWHERE);
 	if (r == 0 && worker->conf->ip_family_mode == CONF_DUALSTACK) {
-		r = bind_both(worker, &at6, true);
+		r = bind_both(worker, &at6, LISTEN_ELSEWHERE);
 		r = r == -EAFNOSUPPORT || r == -EADDRNOTAVAIL ? 0 : r; /* nor is it redirected */
 	}
-	return r == 0 ? listen_inside(worker, port, true) : r;
+	return r == 0 ? listen_inside(worker, port, LISTEN_ELSEWHERE) : r;
 }
 
 void worker_set_original(struct worker *worker, worker_original *original, void *ctx)
