@@ -509,6 +509,11 @@ static int check_redirect(const struct conf *conf, struct conf_error *error)
 {
 	char text[ENDPOINT_TEXT_SIZE];
 
+	if (conf->fail_closed && conf->redirect_mode == CONF_EBPF) {
+		return conf_fail(error,
+			"redirect.failClosed: found true, expected false with redirect.mode ebpf, "
+			"whose programs end with the daemon");
+	}
 	if (!conf->redirect_enabled || conf->listen.count == 0) {
 		return 0;
 	}

@@ -52,7 +52,6 @@ struct daemon {
 	struct cookie_secret secret;
 	struct mesh_zones zones;
 	struct rules rules;
-	uint16_t other_port; /* of `rules`; 0: none */
 	struct state state;
 	struct event_base *base;
 	struct event *stop[STOP_SIGNALS];
@@ -64,6 +63,8 @@ struct daemon {
 	struct mesh *mesh;
 	struct redirect *_Atomic redirect; /* workers read it, through find_asked */
 	struct interception *interception; /* NULL: not yet, or not wanted */
+	bool installed;                    /* rules of others, with --no-redirect … */
+	bool pinned;                       /* … or programs */
 	bool narrowed;                     /* no more privileges than running takes */
 	bool ready;                        /* said so */
 	bool told_servers_stay;            /* of installed rules */
@@ -151,11 +152,25 @@ static void log_servers(const struct routes *routes)
 	}
 }
 
+/** What others have installed, as far as we may see it: before we are root no longer. */
+static void look_for_rules(struct daemon *d)
+{
+	d->installed = redirect_is_installed();
+	d->pinned = redirect_is_pinned();
+	if (!d->installed) {
+		d->conf.mark = 0; /* it takes a capability, and there is nothing to be spared by */
+	}
+	if (d->pinned && d->conf.redirect_mode == CONF_NFTABLES) {
+		d->conf.redirect_mode =
+			CONF_AUTO; /* it is at all of loopback that they send to us */
+	}
+}
+
 static int configure(struct daemon *d)
 {
 	log_set_level((enum log_level)d->conf.log_level);
-	if (!d->conf.redirect_enabled && !redirect_is_installed()) {
-		d->conf.mark = 0; /* it takes a capability, and there is nothing to be spared by */
+	if (!d->conf.redirect_enabled) {
+		look_for_rules(d);
 	}
 	/* A daemon for DNS alone needs no Envoy: TCP is redirected where it is spoken of. */
 	d->conf.inbound.enabled = d->conf.inbound.enabled && d->conf.inbound.given;
@@ -191,7 +206,8 @@ static int configure(struct daemon *d)
 
 /**
  * Every connection and every upstream socket is a descriptor. Half of what the system gives us is
- * for connections, so that whoever opens many does not keep others from being answered.
+ * for connections, and for those to the servers that they asked, so that whoever opens many does
+ * not keep others from being answered.
  */
 static void share_descriptors(struct conf *conf)
 {
@@ -201,7 +217,6 @@ static void share_descriptors(struct conf *conf)
 	}
 	limit.rlim_cur = limit.rlim_max;
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
-	/* Each may have another one, to the server that it asked. */
 	rlim_t connections = limit.rlim_cur / 4 / conf->workers;
 	if (conf->tcp_connections_max > connections) {
 		conf->tcp_connections_max = connections ? (uint32_t)connections : 1;
@@ -221,12 +236,12 @@ static int find_asked(void *ctx, const struct endpoint *peer, const struct endpo
 }
 
 /** Where all of port 53 is ours, queries to servers that we would not ask come to the next port: so
- * the others need not be looked up. */
+ * the others need not be looked up. Rules that a daemon left when it failed closed do so too. */
 static void listen_elsewhere(struct daemon *d)
 {
 	uint16_t port = d->conf.port < UINT16_MAX ? (uint16_t)(d->conf.port + 1) : 0;
-	if (!d->conf.asked_server || !d->conf.redirect_enabled || !d->conf.capture_all ||
-		port == 0) {
+	bool others = d->conf.redirect_enabled ? d->conf.capture_all : d->installed;
+	if (!d->conf.asked_server || !others || port == 0) {
 		return;
 	}
 	for (unsigned i = 0; i < d->open; i++) {
@@ -238,7 +253,6 @@ static void listen_elsewhere(struct daemon *d)
 			return;
 		}
 	}
-	d->other_port = port;
 	d->rules.other_port = port;
 }
 
@@ -542,6 +556,11 @@ static void follow_installed(struct daemon *d, const struct rules *now)
 {
 	struct redirect_error error = {.text = ""};
 	int r = redirect_set_installed_servers(&d->rules, now, &error);
+	if (d->pinned) {
+		log_warning("%s names other servers: programs that somebody installed keep those "
+			    "that they have until the next install, unless they capture all",
+			d->conf.resolv_conf);
+	}
 	if (r == 0) {
 		log_info("installed rules: the servers are those of resolv.conf");
 	} else if (r == -EPERM && !d->conf.redirect_enabled && !d->told_servers_stay) {

@@ -7,6 +7,7 @@
 #include "redirect/ebpf.h"
 
 #include "conf/log.h"
+#include "conf/privileges.h"
 #include "redirect/cgroup.h"
 #include "redirect/local.h"
 #include "redirect/older.h"
@@ -70,15 +71,6 @@ static void list_programs(const struct ebpf *e, struct program list[PROGRAMS])
 
 /* What is missing, by name */
 
-static bool has_capability(unsigned number)
-{
-	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {{0}};
-
-	return syscall(SYS_capget, &header, data) == 0 &&
-	       (data[number / 32].effective & 1u << number % 32) != 0;
-}
-
 /** The first user namespace maps all users to themselves. */
 static bool is_in_user_namespace(void)
 {
@@ -96,9 +88,9 @@ static bool is_in_user_namespace(void)
 /** CAP_SYS_ADMIN includes either. */
 static const char *find_missing(void)
 {
-	const bool all = has_capability(CAP_SYS_ADMIN);
-	const bool bpf = all || has_capability(CAP_BPF);
-	const bool net = all || has_capability(CAP_NET_ADMIN);
+	const bool all = privileges_have(CAP_SYS_ADMIN);
+	const bool bpf = all || privileges_have(CAP_BPF);
+	const bool net = all || privileges_have(CAP_NET_ADMIN);
 
 	return !bpf && !net             ? "CAP_BPF and CAP_NET_ADMIN"
 	       : !bpf                   ? "CAP_BPF"

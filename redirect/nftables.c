@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char TABLE_NAME[] = "kuma_dns";
 static const char CLOSED_NAME[] = "kuma_dns_closed"; /* of a daemon that fails closed */
@@ -105,7 +106,6 @@ static int install_closed(struct nftables *n, struct batch *b, struct redirect_e
 	return send_ruleset(n->nl, &n->set, n->table, b, error);
 }
 
-/** Now that queries go to us, what an earlier one left is in nobody's way. */
 static void remove_closed(struct batch *b)
 {
 	struct redirect_error error;
@@ -114,6 +114,16 @@ static void remove_closed(struct batch *b)
 		remove_named(b, CLOSED_NAME, &error) != 0) {
 		log_warning("the table inet %s remains: %s", CLOSED_NAME, error.text);
 	}
+}
+
+void nftables_remove_closed(void)
+{
+	struct batch *b = malloc(sizeof *b);
+
+	if (b) {
+		remove_closed(b);
+	}
+	free(b);
 }
 
 /** Take the first name that no living process owns. */
@@ -238,6 +248,21 @@ void nftables_withdraw(struct nftables *nftables)
 	free(b);
 }
 
+/** Whether nobody listens at our port any more: a successor may have another one. */
+static bool is_free(uint16_t port)
+{
+	const struct sockaddr_in at = {.sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	const bool free_now = fd >= 0 && bind(fd, (const struct sockaddr *)&at, sizeof at) == 0;
+
+	if (fd >= 0) {
+		close(fd);
+	}
+	return free_now;
+}
+
 void nftables_close(struct nftables *nftables)
 {
 	if (!nftables) {
@@ -248,7 +273,7 @@ void nftables_close(struct nftables *nftables)
 		log_info("the table inet %s stays: queries fail until the next start; kuma-dns "
 			 "uninstall removes it",
 			nftables->table);
-	} else if (!has_successor()) {
+	} else if (!has_successor() || is_free(nftables->rules.port)) {
 		forget(&nftables->rules, true);
 	}
 	free(nftables);
@@ -339,6 +364,7 @@ int nftables_install(const struct rules *rules, struct redirect_error *error)
 		mnl_socket_close(nl);
 	}
 	if (err == 0) {
+		remove_closed(b); /* it comes first, and its port may be another */
 		prepare_envoy(rules);
 	}
 	if (err == 0 && (rules->ipv4 || rules->ipv6)) {

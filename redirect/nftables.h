@@ -20,6 +20,9 @@ const char *nftables_table(const struct nftables *nftables);
 void nftables_withdraw(struct nftables *nftables);
 void nftables_close(struct nftables *nftables);
 
+/** Now that queries go to somebody else, what a daemon left that failed closed is in the way. */
+void nftables_remove_closed(void);
+
 int nftables_install(const struct rules *rules, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 int nftables_set_installed_servers(const struct rules *before, const struct rules *now,

@@ -59,21 +59,15 @@ static void fall_back(const struct redirect_error *error, char *means)
 	snprintf(means, MEANS_SIZE, "nftables, since %.230s", error->text);
 }
 
-static int open_nftables(
-	struct redirect *r, const struct rules *rules, struct redirect_error *error)
-{
-	return nftables_open(&r->nftables, rules, error);
-}
-
-/** What eBPF cannot do. @return 0; -EOPNOTSUPP, `error` set */
+/** What eBPF cannot do, so that mode auto does not take it. @return 0; -EOPNOTSUPP, `error` set */
 static int check_possible(const struct rules *rules, struct redirect_error *error)
 {
 	if (!rules->fail_closed) {
 		return 0;
 	}
 	snprintf(error->text, sizeof error->text,
-		"redirect.failClosed: found true, expected false with redirect.mode ebpf: its "
-		"programs end with the daemon");
+		"redirect.failClosed is true, and programs end "
+		"with the daemon");
 	return -EOPNOTSUPP;
 }
 
@@ -82,18 +76,21 @@ static int open_ebpf(struct redirect *r, const struct rules *rules, struct redir
 	const struct rules rest = but_sockets(rules);
 	int err = check_possible(rules, error);
 
-	err = err ? err : ebpf_open(&r->ebpf, rules, error);
-
+	if (err == 0) {
+		err = ebpf_open(&r->ebpf, rules, error);
+	}
 	if (err) {
 		return err;
 	}
 	snprintf(r->means, sizeof r->means, "eBPF at %.240s", ebpf_cgroup(r->ebpf));
-	err = needs_nftables(rules) ? open_nftables(r, &rest, error) : 0;
+	err = needs_nftables(rules) ? nftables_open(&r->nftables, &rest, error) : 0;
 	if (err) {
 		ebpf_close(r->ebpf);
 		r->ebpf = NULL;
+		return err;
 	}
-	return err;
+	nftables_remove_closed();
+	return 0;
 }
 
 static int open_either(struct redirect *r, const struct rules *rules, struct redirect_error *error)
@@ -108,7 +105,7 @@ static int open_either(struct redirect *r, const struct rules *rules, struct red
 		}
 		fall_back(error, r->means);
 	}
-	return open_nftables(r, rules, error);
+	return nftables_open(&r->nftables, rules, error);
 }
 
 int redirect_open(
@@ -190,6 +187,11 @@ void redirect_close(struct redirect *redirect)
 bool redirect_is_installed(void)
 {
 	return nftables_is_installed() || ebpf_is_installed();
+}
+
+bool redirect_is_pinned(void)
+{
+	return ebpf_is_installed();
 }
 
 /** What an earlier call installed by other means goes when the new is in place. */

@@ -176,6 +176,10 @@ int redirect_uninstall(const struct rules *rules, struct redirect_error *error)
 /** Whether one of these is there, as far as we may know: CAP_NET_ADMIN is needed to see it. */
 bool redirect_is_installed(void);
 
+/** Whether programs are pinned for this network namespace, as far as we may know: bpffs is root's.
+ */
+bool redirect_is_pinned(void);
+
 /** Write what redirect_install would install as a file for nft -f. @return 0; -ENOMEM */
 int redirect_print(const struct rules *rules, FILE *out) __attribute__((warn_unused_result));
 

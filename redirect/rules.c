@@ -49,6 +49,13 @@ static struct endpoint as_asked(const struct endpoint *server)
 {
 	struct endpoint e = *server;
 
+	if (e.sa.sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&e.in6.sin6_addr)) {
+		/* What is sent there is IPv4. */
+		memset(&e, 0, sizeof e);
+		e.in.sin_family = AF_INET;
+		memcpy(&e.in.sin_addr, &server->in6.sin6_addr.s6_addr[12], sizeof e.in.sin_addr);
+		e.len = sizeof e.in;
+	}
 	if (e.sa.sa_family == AF_INET6) {
 		e.in6.sin6_port = htons(DNS_PORT);
 	} else {

@@ -1230,6 +1230,11 @@ static void a_variable_that_may_be_a_typo_is_named(void **state)
 static void keys_that_contradict_each_other_are_refused(void **state)
 {
 	(void)state;
+	assert_int_equal(LOAD("--fail-closed", "--redirect-mode=auto"), 0);
+	assert_int_equal(LOAD("--fail-closed", "--redirect-mode=ebpf"), -EINVAL);
+	assert_string_equal(error.text,
+		"redirect.failClosed: found true, expected false with redirect.mode ebpf, whose "
+		"programs end with the daemon");
 	assert_int_equal(LOAD("--tcp-max-connections=10"), -EINVAL);
 	assert_string_equal(error.text, "tcp.maxConnectionsPerPeer: found 256, expected at most "
 					"tcp.maxConnections, 10");

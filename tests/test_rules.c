@@ -168,16 +168,18 @@ static void a_server_is_captured_once_and_at_port_53(void **state)
 {
 	const struct conf conf = configuration();
 	const struct endpoint servers[] = {server("192.0.2.1"), server("2001:db8::1"),
-		server("192.0.2.1:5353"), server("[2001:db8::1]:54")};
+		server("192.0.2.1:5353"), server("[2001:db8::1]:54"), server("::ffff:192.0.2.2")};
 	struct redirect_error error;
 	struct rules rules;
 	char text[ENDPOINT_TEXT_SIZE];
 
 	(void)state;
-	assert_int_equal(rules_compile(&rules, &conf, servers, 4, &error), 0);
-	assert_int_equal(rules.server_count, 2);
+	assert_int_equal(rules_compile(&rules, &conf, servers, 5, &error), 0);
+	assert_int_equal(rules.server_count, 3);
 	assert_string_equal(endpoint_format(&rules.server[0], text), "192.0.2.1:53");
 	assert_string_equal(endpoint_format(&rules.server[1], text), "[2001:db8::1]:53");
+	/* What is sent there is IPv4. */
+	assert_string_equal(endpoint_format(&rules.server[2], text), "192.0.2.2:53");
 }
 
 static void servers_over_the_limit_are_left_out(void **state)

@@ -171,9 +171,20 @@ def test_dns_over_tcp_can_be_left_alone(ebpf, tcp):
 
 def test_failing_closed_cannot_be_had(ebpf, mesh):
     one = ebpf(config={"redirect": {"failClosed": True}}, ready=False)
-    assert one.process.wait(10) == 1
+    assert one.process.wait(10) == 2
     assert "redirect.failClosed: found true, expected false with redirect.mode ebpf" in one.log()
     mesh.forget(one)
+
+
+def test_what_failed_closed_before_is_in_nobodys_way(ebpf, mesh):
+    closed = mesh.start(config={"redirect": {"failClosed": True, "dns": {"captureAll": True}}})
+    closed.stop(signal.SIGKILL)
+    mesh.forget(closed)
+    assert tables() == ["table inet kuma_dns_closed"]
+    one = ebpf()
+    assert not tables() and is_caught(RECURSIVE[4])
+    one.stop()
+    assert rcode(ask("www.example.org", server=RECURSIVE[4])) == "NOERROR"
 
 
 def test_canaries_come_back_where_the_daemon_is_in_the_cgroup(ebpf, cgroup):
@@ -463,6 +474,16 @@ def test_installed_programs_outlive_the_command(installed, cgroup, mesh):
     for tcp in (False, True):
         assert is_caught(RECURSIVE[4], tcp) and is_caught(RECURSIVE[6], tcp)
     assert rcode(ask("www.example.org", server=RECURSIVE[4])) == "NOERROR"
+
+
+def test_installed_programs_are_served_whatever_the_mode(installed, mesh, network):
+    """A daemon that may look sees that they are there; and says that they do not follow resolv.conf."""
+    installed.run("install")
+    one = mesh.start("--no-redirect")
+    for tcp in (False, True):
+        assert is_caught(RECURSIVE[4], tcp) and is_caught(RECURSIVE[6], tcp)
+    network.set_resolv_conf(RECURSIVE[4])
+    one.wait_log("programs that somebody installed keep those that they have")
 
 
 def test_install_can_be_repeated_and_undone(installed, cgroup):

@@ -210,3 +210,35 @@ def test_second_start_takes_over_without_a_lost_query(both, load, first, second)
     assert all(len(each.lost) <= 3 for each in connections), [each.lost for each in connections]
     assert is_caught(RECURSIVE[4]) and is_caught(RECURSIVE[6], True)
     assert tables() == ["table inet kuma_dns_closed" if second is CLOSED else tables()[0]]
+
+
+def closed_and_killed(mesh):
+    """The rules that a daemon leaves that fails closed."""
+    one = mesh.start(config=CLOSED)
+    one.stop(signal.SIGKILL)
+    mesh.forget(one)
+    assert tables() == ["table inet kuma_dns_closed"]
+
+
+def test_install_takes_the_place_of_what_failed_closed(mesh):
+    closed_and_killed(mesh)
+    port = ("--port", "15200", "--capture-all")
+    sh(binary(), "install", "--kuma-dp-user", "5678", "--no-redirect-inbound", "--no-redirect-outbound", *port)
+    try:
+        assert tables() == ["table inet kuma_dns_installed"]
+        mesh.start("--no-redirect", "--port", "15200")
+        assert is_caught(RECURSIVE[4]) and is_caught(SCRIPTED[4], True)
+    finally:
+        sh(binary(), "uninstall")
+
+
+def test_what_failed_closed_is_served_by_whoever_listens(mesh):
+    """Queries to servers that are not listed come to a port of their own there."""
+    closed_and_killed(mesh)
+    try:
+        mesh.start("--no-redirect")
+        for server in (RECURSIVE[4], SCRIPTED[4]):
+            for tcp in (False, True):
+                assert is_caught(server, tcp)
+    finally:
+        sh(binary(), "uninstall")

@@ -101,6 +101,20 @@ def test_second_start_takes_over_without_a_lost_query(mesh):
     assert len(tables()) == 1
 
 
+def test_second_start_at_another_port_takes_lasting_sockets_along(mesh):
+    first = mesh.start()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.settimeout(5)
+        one.connect((RECURSIVE[4], 53))
+        query = dns.message.make_query("redis.svc.mesh.local", "A").to_wire()
+        one.send(query)
+        assert one.recv(512)
+        mesh.start("--port", "15200")
+        assert first.stop() == 0
+        one.send(query)
+        assert addresses_of(dns.message.from_wire(one.recv(512))) == REDIS
+
+
 def test_second_start_with_the_same_configuration_takes_over(mesh):
     same = {"admin": {"socket": mesh.directory / "admin.sock"}}
     first = mesh.start(config=same)
