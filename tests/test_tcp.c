@@ -58,7 +58,7 @@ static void reply(struct server *s, unsigned which)
 	uint8_t message[HEADER_LEN + 1] = {0, 0, 0x80};
 	octets_put_u16(message, s->id[which]);
 	message[HEADER_LEN] = ORDER_FORWARD;
-	(void)tcp_send(s->tcp, &s->asked[which], (struct span){message, sizeof(message)});
+	tcp_send(s->tcp, &s->asked[which], (struct span){message, sizeof(message)});
 }
 
 static enum verdict forward(struct server *s, struct span message, const struct requestor *from)
@@ -562,7 +562,7 @@ static void large_answers_for_all_at_once_are_not_kept_without_limit(void **stat
 	ask(other, 1, ORDER_FORWARD);
 	RUN_UNTIL(s, s->forwarded == TCP_IN_FLIGHT_MAX + 1);
 	for (unsigned i = 0; i < TCP_IN_FLIGHT_MAX; i++) {
-		(void)tcp_send(s->tcp, &s->asked[i], (struct span){large, sizeof(large)});
+		tcp_send(s->tcp, &s->asked[i], (struct span){large, sizeof(large)});
 	}
 	assert_int_equal(count(s, STAT_DROP_TCP_UNSENT), 1);
 	reply(s, TCP_IN_FLIGHT_MAX); /* who owes nothing is answered all the same */

@@ -350,16 +350,16 @@ static enum tcp_peer send_frame(struct connection *c, struct span message)
 	return unsent(c) > tcp->conf->tcp_unsent_max ? TCP_FULL : TCP_READY;
 }
 
-enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
+void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
 {
 	struct connection *c = connection_of(tcp, to);
 	if (!c || message.len > MESSAGE_MAX) {
-		return TCP_GONE;
+		return;
 	}
 	if (c->waiting > 0) {
 		c->waiting--;
 	}
-	return send_frame(c, message);
+	(void)send_frame(c, message);
 }
 
 enum tcp_peer tcp_send_passed(struct tcp *tcp, const struct requestor *to, struct span message)

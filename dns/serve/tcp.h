@@ -38,21 +38,21 @@ int tcp_open(struct tcp **tcp, struct event_base *base, const struct conf *conf,
 int tcp_listen(struct tcp *tcp, const struct endpoint *at, unsigned how)
 	__attribute__((warn_unused_result));
 
-/** Whether a peer takes more. */
-enum tcp_peer {
-	TCP_READY,
-	TCP_FULL, /* it has much to read: wait for TCP_DRAINED */
-	TCP_GONE
-};
-
 /** Send a response on the connection that `to` came from; dropped where that is gone. */
-enum tcp_peer tcp_send(struct tcp *tcp, const struct requestor *to, struct span message);
+void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message);
 
 /**
  * A query of this connection was passed on, inside `serve`: what comes back, however much, comes by
  * tcp_send_passed; until tcp_end nobody but the peer closes it for being idle.
  */
 void tcp_hold(struct tcp *tcp, const struct requestor *from);
+
+/** Whether a peer takes more. */
+enum tcp_peer {
+	TCP_READY,
+	TCP_FULL, /* it has much to read: wait for TCP_DRAINED */
+	TCP_GONE
+};
 
 /** As tcp_send, of what was passed on: no query is answered by it. */
 enum tcp_peer tcp_send_passed(struct tcp *tcp, const struct requestor *to, struct span message);

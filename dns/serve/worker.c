@@ -350,7 +350,7 @@ static void reply(void *ctx, const struct requestor *to, struct span message)
 {
 	struct worker *w = ctx;
 	if (to->tcp) {
-		(void)tcp_send(w->tcp, to, message);
+		tcp_send(w->tcp, to, message);
 	} else {
 		udp_send(w->udp, to, message);
 	}
