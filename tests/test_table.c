@@ -469,6 +469,32 @@ static void labels_are_copied_and_limited(void **state)
 	table_unref(table);
 }
 
+/* Names that are there, that are not, and of a table without any. */
+static void what_is_fetched_ahead_is_found_as_before(void **state)
+{
+	enum { NAMES = 500 };
+	struct table_builder *builder = table_builder_new(SEED, SIZE_MAX);
+	char text[32];
+	(void)state;
+	for (unsigned i = 0; i < NAMES; i += 2) {
+		struct address address = v4((uint8_t)i);
+		snprintf(text, sizeof(text), "name-%u.mesh", i);
+		add(builder, text, &address, 1);
+	}
+	struct table *table = table_builder_finish(builder, 30);
+	struct table *empty = table_builder_finish(table_builder_new(SEED, SIZE_MAX), 30);
+	for (unsigned i = 0; i < NAMES; i++) {
+		snprintf(text, sizeof(text), "name-%u.mesh", i);
+		struct dname name = name_of(text);
+		table_fetch_entry(table, table_fetch_slot(table, &name));
+		table_fetch_entry(empty, table_fetch_slot(empty, &name));
+		assert_int_equal(kind(table, text), i % 2 == 0 ? TABLE_NAME : TABLE_ABSENT);
+		assert_int_equal(kind(empty, text), TABLE_ABSENT);
+	}
+	table_unref(table);
+	table_unref(empty);
+}
+
 static void generation_is_as_set(void **state)
 {
 	(void)state;
@@ -535,6 +561,7 @@ int main(void)
 		cmocka_unit_test(the_limit_of_memory_is_kept),
 		cmocka_unit_test(a_table_within_its_limit_holds_no_more),
 		cmocka_unit_test(labels_are_copied_and_limited),
+		cmocka_unit_test(what_is_fetched_ahead_is_found_as_before),
 		cmocka_unit_test(generation_is_as_set),
 		cmocka_unit_test(references_are_counted_across_threads),
 	};

@@ -29,6 +29,8 @@ struct server {
 	struct stats stats;
 	struct endpoint at;
 	unsigned served;
+	unsigned told;      /* of messages, before the first of their batch was served */
+	uint8_t orders[64]; /* theirs */
 	size_t last_len;
 	struct requestor last;
 };
@@ -243,6 +245,57 @@ static void batches_are_answered_with_one_call_each(void **state)
 	nothing_left(fd);
 	assert_int_equal(s->stats.request.count, QUERIES);
 	assert_int_equal(s->stats.value[STAT_DROP_SEND], 0);
+	close(fd);
+}
+
+static void expect(void *ctx, const struct span *messages, unsigned count)
+{
+	struct server *s = ctx;
+	assert_int_equal(s->served, s->told);
+	assert_in_range(count, 1, UDP_BATCH);
+	for (unsigned i = 0; i < count; i++) {
+		s->orders[s->told++] = messages[i].data[HEADER_LEN];
+	}
+}
+
+static void a_batch_is_told_of_before_it_is_served(void **state)
+{
+	struct server *s = *state;
+	listen_at(s, "127.0.0.1");
+	udp_set_expect(s->udp, expect);
+	int fd = client_to(s, "127.0.0.1");
+	for (uint16_t i = 0; i < 6; i++) {
+		ask(fd, i, "abdfgh"[i]);
+	}
+	turn(s);
+	ask(fd, 7, 'z');
+	turn(s);
+	assert_int_equal(s->told, 7);
+	assert_int_equal(s->served, 7);
+	assert_memory_equal(s->orders, "abdfghz", 7);
+	close(fd);
+}
+
+/* One behind the other, whatever their lengths, and in one call. */
+static void answers_of_all_lengths_leave_together(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (uint16_t i = 0; i < UDP_BATCH; i++) {
+		ask(fd, i, i % 3 == 0 ? ORDER_LARGEST : i % 3 == 1 ? ORDER_DROP : 'x');
+	}
+	sendmmsg_calls = 0;
+	turn(s);
+	assert_int_equal(sendmmsg_calls, 1);
+	for (uint16_t i = 0; i < UDP_BATCH; i++) {
+		if (i % 3 != 1) {
+			assert_int_equal(take(fd, &len), i);
+			assert_int_equal(len, i % 3 == 0 ? UDP_SLOT_SIZE : HEADER_LEN + 1);
+		}
+	}
+	nothing_left(fd);
 	close(fd);
 }
 
@@ -590,6 +643,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STATEMENT(a_query_is_answered),
 		STATEMENT(batches_are_answered_with_one_call_each),
+		STATEMENT(a_batch_is_told_of_before_it_is_served),
+		STATEMENT(answers_of_all_lengths_leave_together),
 		STATEMENT(answers_go_to_who_asked),
 		STATEMENT(answers_to_canaries_are_sent_and_not_counted),
 		STATEMENT(answers_leave_from_the_ipv4_address_asked),

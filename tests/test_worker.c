@@ -311,6 +311,37 @@ static void local_names_are_answered_over_udp_and_tcp(void **state)
 	close(tcp);
 }
 
+/* What is fetched for a batch before it is served takes messages as hostile as they come. */
+static void a_burst_of_all_kinds_is_answered(void **state)
+{
+	static const uint8_t loop[HEADER_LEN + 6] = {
+		0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0xc0, HEADER_LEN, 0, 1, 0, 1};
+	struct conf conf;
+	(void)state;
+	limits(&conf);
+	struct worker *worker = open_worker(&conf);
+	worker_publish(worker, new_table(1));
+	int udp = client(&conf, SOCK_DGRAM);
+	for (uint16_t i = 0; i < 3; i++) {
+		ask_udp(udp, 1, "redis.mesh");
+		assert_int_equal(send(udp, loop, i, 0), i);
+		assert_int_equal(send(udp, loop, HEADER_LEN + i, 0), HEADER_LEN + i);
+		assert_int_equal(send(udp, loop, sizeof(loop), 0), sizeof(loop));
+		ask_udp(udp, 2, "nobody.mesh");
+	}
+	assert_int_equal(worker_start(worker), 0); /* all of it is there, and makes one batch */
+	for (uint16_t i = 0; i < 3; i++) {
+		assert_int_equal(take_udp(udp, 1), RCODE_NOERROR);
+		assert_int_equal(take_udp(udp, 9), RCODE_FORMERR);
+		assert_int_equal(take_udp(udp, 9), RCODE_FORMERR);
+		assert_int_equal(take_udp(udp, 2), RCODE_NXDOMAIN);
+	}
+	worker_stop(worker);
+	assert_int_equal(count(worker, STAT_DROP_SHORT), 3);
+	worker_close(worker);
+	close(udp);
+}
+
 /* By any worker, with the secret of all of them; and figures of the application know nothing of it.
  */
 static void a_canary_comes_back_and_is_not_counted(void **state)
@@ -910,6 +941,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(local_names_are_answered_over_udp_and_tcp),
+		cmocka_unit_test(a_burst_of_all_kinds_is_answered),
 		cmocka_unit_test(a_canary_comes_back_and_is_not_counted),
 		cmocka_unit_test(addresses_take_turns_for_who_asks_two_questions),
 		cmocka_unit_test(before_the_first_table_mesh_names_fail),

@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+enum { CACHE_LINE = 64 };
+
 static bool entry_has(const struct table *table, size_t name, const struct address *address)
 {
 	struct table_addresses all = entry_addresses(table, name);
@@ -51,6 +53,31 @@ enum table_found table_lookup(
 	*found = entry_addresses(table, slot->name);
 	found->wildcard = wildcard;
 	return TABLE_NAME;
+}
+
+/** The slot of the first name with this tag, nearly always the only one. */
+static const struct slot *slot_of_tag(const struct table *table, uint32_t tag)
+{
+	size_t mask = ((size_t)1 << table->slot_bits) - 1;
+	size_t i = tag >> (32 - table->slot_bits);
+	while (table->slots[i].name != 0 && ((table->slots[i].tag ^ tag) & ~RECORD) != 0) {
+		i = (i + 1) & mask;
+	}
+	return &table->slots[i];
+}
+
+uint32_t table_fetch_slot(const struct table *table, const struct dname *name)
+{
+	uint32_t tag = name_tag(table, name->octets, name->len);
+	__builtin_prefetch(&table->slots[tag >> (32 - table->slot_bits)]);
+	return tag;
+}
+
+void table_fetch_entry(const struct table *table, uint32_t tag)
+{
+	const uint8_t *name = table->arena + slot_of_tag(table, tag)->name;
+	__builtin_prefetch(name);
+	__builtin_prefetch(name + CACHE_LINE);
 }
 
 struct span table_reverse(

@@ -62,6 +62,7 @@ struct udp {
 	struct event_base *base;
 	struct stats *stats;
 	serve_message *serve;
+	udp_expect *expect; /* NULL: nobody wants to know */
 	void *ctx;
 	unsigned count;
 	struct udp_socket socket[UDP_SOCKETS_MAX];
@@ -75,8 +76,10 @@ struct udp {
 	struct requestor from[UDP_BATCH];
 	struct replies replies;
 	unsigned canaries; /* among the answers to the batch */
+	struct span message[UDP_BATCH];
 	uint8_t in_slot[UDP_BATCH][SLOT_STRIDE];
-	uint8_t out_slot[UDP_BATCH][SLOT_STRIDE];
+	/* Answers to a batch, one behind the other: most are short, and few pages are touched. */
+	uint8_t answers[UDP_BATCH * UDP_SLOT_SIZE];
 };
 
 /** The address that a datagram was sent to; `len` 0 where the socket does not tell. */
@@ -158,16 +161,29 @@ static const struct requestor *requestor_received(const struct udp_socket *s, un
 	return from;
 }
 
-/** Compose the answers to a batch. @return how many stand in the first slots of `out` */
+/** Tell who wants to know what will be served. */
+static void announce(struct udp *u, unsigned received)
+{
+	for (unsigned i = 0; i < received; i++) {
+		u->message[i] = message_received(u, i);
+	}
+	if (u->expect) {
+		u->expect(u->ctx, u->message, received);
+	}
+}
+
+/** Compose the answers to a batch. @return how many are the first of `out` */
 static unsigned compose(const struct udp_socket *s, unsigned received)
 {
 	struct udp *u = s->udp;
 	unsigned ready = 0;
+	uint8_t *end = u->answers;
 	u->canaries = 0;
+	announce(u, received);
 	for (unsigned i = 0; i < received; i++) {
 		const struct requestor *from = requestor_received(s, i);
-		struct writer w = {.data = u->out_slot[ready], .size = UDP_SLOT_SIZE};
-		enum verdict verdict = u->serve(u->ctx, message_received(u, i), from, &w);
+		struct writer w = {.data = end, .size = UDP_SLOT_SIZE};
+		enum verdict verdict = u->serve(u->ctx, u->message[i], from, &w);
 		if (verdict != VERDICT_SEND && verdict != VERDICT_CANARY) {
 			continue;
 		}
@@ -176,7 +192,8 @@ static unsigned compose(const struct udp_socket *s, unsigned received)
 		header->msg_name = &u->from[i].peer;
 		header->msg_namelen = from->peer.len;
 		send_from(header, &from->local);
-		u->out_octets[ready].iov_len = w.len;
+		u->out_octets[ready] = (struct iovec){.iov_base = end, .iov_len = w.len};
+		end += w.len;
 		ready++;
 	}
 	return ready;
@@ -239,7 +256,6 @@ static void lay_out(struct udp *u)
 			.msg_iovlen = 1,
 			.msg_control = &u->in_control[i],
 			.msg_controllen = sizeof(u->in_control[i])};
-		u->out_octets[i].iov_base = u->out_slot[i];
 		u->out[i].msg_hdr = (struct msghdr){.msg_iov = &u->out_octets[i],
 			.msg_iovlen = 1,
 			.msg_control = &u->out_control[i]};
@@ -288,6 +304,11 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
 	}
 	*udp = u;
 	return 0;
+}
+
+void udp_set_expect(struct udp *udp, udp_expect *expect)
+{
+	udp->expect = expect;
 }
 
 static int set_int(int fd, int level, int name, int value)

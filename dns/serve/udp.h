@@ -30,6 +30,16 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
 	void *ctx) __attribute__((warn_unused_result));
 
 /**
+ * What is told of a batch before its first message is served. Borrowed during the call.
+ *
+ * @param messages  at most UDP_BATCH
+ */
+typedef void udp_expect(void *ctx, const struct span *messages, unsigned count);
+
+/** Have `expect` called with the `ctx` of udp_open. */
+void udp_set_expect(struct udp *udp, udp_expect *expect);
+
+/**
  * Bind one more socket and read from it. On a wildcard address, answers leave from the address that
  * was asked (RFC 2181 §4.1).
  *

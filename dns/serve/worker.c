@@ -31,6 +31,7 @@
 
 enum {
 	TCP_RESPONSE_MAX = 65535,
+	EXPECT_MIN = 4,      /* messages that arrived together: fewer have little to overlap */
 	DRAIN_TURNS = 32,    /* of the loop, for what arrived before the order to stop */
 	FLUSH_LIMIT_MS = 700 /* for what peers have yet to take of their answers */
 };
@@ -343,6 +344,26 @@ static enum verdict serve(
 		break;
 	}
 	return verdict;
+}
+
+/** Memory is slow: what the answers to a batch are made of is fetched while others are composed. */
+static void expect(void *ctx, const struct span *messages, unsigned count)
+{
+	const struct worker *w = ctx;
+	uint32_t tags[UDP_BATCH];
+	struct dname name;
+	if (!w->table || count < EXPECT_MIN) {
+		return;
+	}
+	for (unsigned i = 0; i < count; i++) {
+		struct reader r = reader_over(messages[i]);
+		(void)reader_span(&r, HEADER_LEN);
+		bool is_name = !r.fault && dname_read(&name, &r) == 0;
+		tags[i] = is_name ? table_fetch_slot(w->table, &name) : 0;
+	}
+	for (unsigned i = 0; i < count; i++) {
+		table_fetch_entry(w->table, tags[i]);
+	}
 }
 
 /** A forwarded query's answer goes back the way that its query came. */
@@ -676,6 +697,7 @@ static int open_parts(struct worker *w)
 		r = udp_open(&w->udp, w->base, &w->stats, serve, w);
 	}
 	if (r == 0) {
+		udp_set_expect(w->udp, expect);
 		r = tcp_open(&w->tcp, w->base, w->conf, &w->stats, serve, w);
 	}
 	if (r == 0) {
