@@ -346,6 +346,7 @@ static void counters_stand_under_their_labels(void **state)
 		{"kuma_dns_tcp_connections", STAT_TCP_CONNECTIONS_NOW},
 		{"kuma_dns_drops_total{reason=\"short\"}", STAT_DROP_SHORT},
 		{"kuma_dns_drops_total{reason=\"response\"}", STAT_DROP_RESPONSE},
+		{"kuma_dns_drops_total{reason=\"overload\"}", STAT_DROP_OVERLOAD},
 		{"kuma_dns_drops_total{reason=\"send\"}", STAT_DROP_SEND},
 		{"kuma_dns_drops_total{reason=\"tcp_limit\"}", STAT_DROP_TCP_LIMIT},
 		{"kuma_dns_drops_total{reason=\"tcp_frame\"}", STAT_DROP_TCP_FRAME},

@@ -31,6 +31,7 @@ struct server {
 	unsigned served;
 	unsigned told;      /* of messages, before the first of their batch was served */
 	uint8_t orders[64]; /* theirs */
+	unsigned forwarded; /* as many as are bearable */
 	size_t last_len;
 	struct requestor last;
 };
@@ -94,6 +95,7 @@ static enum verdict serve(
 		return VERDICT_DROP;
 	}
 	if (order == ORDER_FORWARD) {
+		s->forwarded += udp_may_forward(s->udp);
 		return VERDICT_FORWARD;
 	}
 	uint8_t *begin = out->data + out->len;
@@ -296,6 +298,64 @@ static void answers_of_all_lengths_leave_together(void **state)
 		}
 	}
 	nothing_left(fd);
+	close(fd);
+}
+
+/* What a turn of the loop takes: full batches. */
+enum { TURN = 4 * UDP_BATCH };
+
+static void ask_to_forward(int fd, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		ask(fd, 1, ORDER_FORWARD);
+	}
+}
+
+/* Others are asked for all of it, as long as a full buffer can be what waits. */
+static void a_burst_is_forwarded_whole(void **state)
+{
+	struct server *s = *state;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (unsigned burst = 0; burst < 5; burst++) {
+		for (unsigned i = 0; i < 10; i++) { /* 40 full batches in a row, and then none */
+			ask_to_forward(fd, TURN);
+			turn(s);
+		}
+		turn(s);
+		ask_to_forward(fd, 1);
+		turn(s);
+	}
+	assert_int_equal(s->served, 5 * (10 * TURN + 1));
+	assert_int_equal(s->forwarded, s->served);
+	close(fd);
+}
+
+/* There is no end to what waits: half as many of a batch, and half of these, but never none. */
+static void of_too_much_a_share_is_forwarded(void **state)
+{
+	struct server *s = *state;
+	unsigned share = 0;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (unsigned i = 0; i < 80; i++) { /* 320 full batches */
+		ask_to_forward(fd, TURN);
+		s->forwarded = 0;
+		turn(s);
+		assert_true(i == 0 || s->forwarded <= share);
+		share = s->forwarded;
+	}
+	assert_int_equal(share, 4); /* one of each batch */
+
+	/* As soon as there is an end to it, more and more, until it is all. */
+	for (unsigned i = 0; i < UDP_BATCH; i++) {
+		ask_to_forward(fd, 1);
+		turn(s);
+	}
+	ask_to_forward(fd, TURN);
+	s->forwarded = 0;
+	turn(s);
+	assert_int_equal(s->forwarded, TURN);
 	close(fd);
 }
 
@@ -645,6 +705,8 @@ int main(void)
 		STATEMENT(batches_are_answered_with_one_call_each),
 		STATEMENT(a_batch_is_told_of_before_it_is_served),
 		STATEMENT(answers_of_all_lengths_leave_together),
+		STATEMENT(a_burst_is_forwarded_whole),
+		STATEMENT(of_too_much_a_share_is_forwarded),
 		STATEMENT(answers_go_to_who_asked),
 		STATEMENT(answers_to_canaries_are_sent_and_not_counted),
 		STATEMENT(answers_leave_from_the_ipv4_address_asked),

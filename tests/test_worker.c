@@ -14,6 +14,7 @@
 #include "conf/conf.h"
 #include "dns/resolve/forward.h"
 #include "dns/serve/explain.h"
+#include "dns/serve/udp.h"
 #include "dns/serve/worker.h"
 #include "dns/wire/canary.h"
 
@@ -52,6 +53,7 @@ struct forward {
 
 static atomic_uint forwarded; /* by any worker; the test waits for it */
 static atomic_uint refreshed;
+static atomic_bool overloaded;
 static atomic_bool at_once; /* what is forwarded is answered inside the call */
 static atomic_size_t last_limit;
 
@@ -61,6 +63,8 @@ void __wrap_forward_set_routes(struct forward *f, struct routes *routes);
 void __wrap_forward_query(struct forward *f, const struct query *q,
 	const struct edns_options *options, const struct requestor *from, size_t limit);
 void __wrap_forward_close(struct forward *f);
+bool __real_udp_may_forward(struct udp *udp);
+bool __wrap_udp_may_forward(struct udp *udp);
 void __wrap_forward_refresh(struct forward *f, const struct query *q);
 unsigned __wrap_forward_order(const struct forward *f, const struct route *route, uint8_t order[]);
 void __wrap_forward_report(const struct forward *f, unsigned server, struct server_report *report);
@@ -100,6 +104,11 @@ void __wrap_forward_query(struct forward *f, const struct query *q,
 	f->from[f->waiting] = *from;
 	f->id[f->waiting] = q->id;
 	f->waiting++;
+}
+
+bool __wrap_udp_may_forward(struct udp *udp)
+{
+	return __real_udp_may_forward(udp) && !atomic_load(&overloaded);
 }
 
 void __wrap_forward_refresh(struct forward *f, const struct query *q)
@@ -340,6 +349,37 @@ static void a_burst_of_all_kinds_is_answered(void **state)
 	assert_int_equal(count(worker, STAT_DROP_SHORT), 3);
 	worker_close(worker);
 	close(udp);
+}
+
+/* What nobody else has to be asked for, and what comes over TCP, where who asks too much waits. */
+static void under_overload_our_own_names_are_answered(void **state)
+{
+	struct conf conf;
+	(void)state;
+	limits(&conf);
+	atomic_store(&forwarded, 0);
+	atomic_store(&at_once, true);
+	atomic_store(&overloaded, true);
+	struct worker *worker = open_worker(&conf);
+	worker_publish(worker, new_table(1));
+	assert_int_equal(worker_start(worker), 0);
+	int udp = client(&conf, SOCK_DGRAM), tcp = client(&conf, SOCK_STREAM);
+	ask_udp(udp, 1, "foreign.example");
+	ask_udp(udp, 2, "redis.mesh");
+	ask_tcp(tcp, 3, "foreign.example");
+	assert_int_equal(take_udp(udp, 2), RCODE_NOERROR);
+	assert_int_equal(take_tcp(tcp, 3), RCODE_SERVFAIL);
+	atomic_store(&overloaded, false);
+	ask_udp(udp, 4, "foreign.example");
+	assert_int_equal(take_udp(udp, 4), RCODE_SERVFAIL);
+	worker_stop(worker);
+	assert_int_equal(count(worker, STAT_DROP_OVERLOAD), 1);
+	assert_int_equal(count(worker, STAT_DROP_RESPONSE), 0);
+	assert_int_equal(atomic_load(&forwarded), 2);
+	atomic_store(&at_once, false);
+	worker_close(worker);
+	close(udp);
+	close(tcp);
 }
 
 /* By any worker, with the secret of all of them; and figures of the application know nothing of it.
@@ -942,6 +982,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(local_names_are_answered_over_udp_and_tcp),
 		cmocka_unit_test(a_burst_of_all_kinds_is_answered),
+		cmocka_unit_test(under_overload_our_own_names_are_answered),
 		cmocka_unit_test(a_canary_comes_back_and_is_not_counted),
 		cmocka_unit_test(addresses_take_turns_for_who_asks_two_questions),
 		cmocka_unit_test(before_the_first_table_mesh_names_fail),

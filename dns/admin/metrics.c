@@ -177,6 +177,7 @@ static const struct row rows[] = {
 	{COUNTER("kuma_dns_drops_total", "messages and connections dropped, by reason"),
 		"reason=\"short\"", FROM_STAT, STAT_DROP_SHORT},
 	{SAME("kuma_dns_drops_total"), "reason=\"response\"", FROM_STAT, STAT_DROP_RESPONSE},
+	{SAME("kuma_dns_drops_total"), "reason=\"overload\"", FROM_STAT, STAT_DROP_OVERLOAD},
 	{SAME("kuma_dns_drops_total"), "reason=\"send\"", FROM_STAT, STAT_DROP_SEND},
 	{SAME("kuma_dns_drops_total"), "reason=\"tcp_limit\"", FROM_STAT, STAT_DROP_TCP_LIMIT},
 	{SAME("kuma_dns_drops_total"), "reason=\"tcp_frame\"", FROM_STAT, STAT_DROP_TCP_FRAME},

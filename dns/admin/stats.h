@@ -36,13 +36,14 @@ enum counter {
 	STAT_TCP_CONNECTIONS,     /* accepted */
 	STAT_TCP_CONNECTIONS_NOW, /* gauge */
 	/* drops, by reason: kuma_dns_drops_total */
-	STAT_DROP_SHORT,      /* less than a header */
-	STAT_DROP_RESPONSE,   /* QR=1 */
-	STAT_DROP_SEND,       /* the kernel took no response (full buffer, unreachable) */
-	STAT_DROP_TCP_LIMIT,  /* connection closed at the cap, in all or of the peer: the longest
-				 idle one, else the newest */
-	STAT_DROP_TCP_FRAME,  /* connection closed: frame over the limit or shorter than a header */
-	STAT_DROP_TCP_IDLE,   /* connection closed: idle or slow */
+	STAT_DROP_SHORT,     /* less than a header */
+	STAT_DROP_RESPONSE,  /* QR=1 */
+	STAT_DROP_OVERLOAD,  /* others would have had to be asked, and more came than can be done */
+	STAT_DROP_SEND,      /* the kernel took no response (full buffer, unreachable) */
+	STAT_DROP_TCP_LIMIT, /* connection closed at the cap, in all or of the peer: the longest
+				idle one, else the newest */
+	STAT_DROP_TCP_FRAME, /* connection closed: frame over the limit or shorter than a header */
+	STAT_DROP_TCP_IDLE,  /* connection closed: idle or slow */
 	STAT_DROP_TCP_UNSENT, /* connection closed: it did not read its answers */
 	STAT_COUNT
 };

@@ -155,9 +155,10 @@ static void put_counts(struct text *text, const struct stats *stats, uint64_t ov
 	static const struct named tcp[] = {
 		{STAT_TCP_CONNECTIONS_NOW, "connections now"}, {STAT_TCP_CONNECTIONS, "accepted"}};
 	static const struct named drops[] = {{STAT_DROP_SHORT, "short"},
-		{STAT_DROP_RESPONSE, "responses"}, {STAT_DROP_SEND, "not sent"},
-		{STAT_DROP_TCP_LIMIT, "TCP limit"}, {STAT_DROP_TCP_FRAME, "TCP frame"},
-		{STAT_DROP_TCP_IDLE, "TCP idle"}, {STAT_DROP_TCP_UNSENT, "TCP unread"}};
+		{STAT_DROP_RESPONSE, "responses"}, {STAT_DROP_OVERLOAD, "overload"},
+		{STAT_DROP_SEND, "not sent"}, {STAT_DROP_TCP_LIMIT, "TCP limit"},
+		{STAT_DROP_TCP_FRAME, "TCP frame"}, {STAT_DROP_TCP_IDLE, "TCP idle"},
+		{STAT_DROP_TCP_UNSENT, "TCP unread"}};
 #define PUT(subject, named)                                                                        \
 	put_named(text, subject, stats, named, sizeof(named) / sizeof((named)[0]))
 	PUT("local:", local);

@@ -40,7 +40,8 @@ enum verdict {
 	VERDICT_FORWARD, /* not ours: `q` is good and has to be asked upstream */
 	VERDICT_PASS,    /* for the very server that was asked, octet for octet */
 	VERDICT_EXPLAIN, /* `q` asks how a name would be answered: see explain.h */
-	VERDICT_DROP     /* no answer is ever owed */
+	VERDICT_DROP,    /* no answer is ever owed */
+	VERDICT_SHED /* never of answer(): others would have to be asked, which is too much now */
 };
 
 /** Where an answer came from, for the counters. */

@@ -27,6 +27,10 @@
 enum {
 	ROUNDS = 4,              /* batches in one turn: then TCP and the upstreams have theirs */
 	BUFFER_OCTETS = 1 << 20, /* of the kernel, each way: a full batch of the largest fits */
+	/* Full batches in a row that are more than the kernel's buffer, which has twice the room
+	 * asked for, can have held of the smallest datagrams: not a burst, then, but more than we
+	 * can do. */
+	STANDING = 2 * BUFFER_OCTETS / 768 / UDP_BATCH + 1,
 	/* Slots a whole number of pages apart would all fall into the same few cache sets. */
 	SLOT_STRIDE = UDP_SLOT_SIZE + 128,
 	REPLIES = 32,     /* that are collected, before they are sent */
@@ -43,6 +47,7 @@ struct udp_socket {
 	struct event *readable;
 	int fd;
 	uint32_t index;
+	unsigned full; /* batches in a row */
 	bool elsewhere;
 };
 
@@ -76,6 +81,8 @@ struct udp {
 	struct requestor from[UDP_BATCH];
 	struct replies replies;
 	unsigned canaries; /* among the answers to the batch */
+	unsigned asked;    /* for the batch, of others */
+	unsigned bearable; /* of these */
 	struct span message[UDP_BATCH];
 	uint8_t in_slot[UDP_BATCH][SLOT_STRIDE];
 	/* Answers to a batch, one behind the other: most are short, and few pages are touched. */
@@ -179,6 +186,7 @@ static unsigned compose(const struct udp_socket *s, unsigned received)
 	unsigned ready = 0;
 	uint8_t *end = u->answers;
 	u->canaries = 0;
+	u->asked = 0;
 	announce(u, received);
 	for (unsigned i = 0; i < received; i++) {
 		const struct requestor *from = requestor_received(s, i);
@@ -221,9 +229,31 @@ static void send_batch(const struct udp_socket *s, struct mmsghdr *out, unsigned
 	}
 }
 
+/**
+ * More than we can do is lost anyway, in the kernel's full buffer: names of the mesh, which cost
+ * little, as well as others, which cost several times as much. So of the others fewer are asked for
+ * until there is an end to what waits: half as many each time it has none, then more by and by.
+ */
+static void weigh(struct udp_socket *s, unsigned received)
+{
+	struct udp *u = s->udp;
+	if (received < UDP_BATCH) {
+		s->full = 0;
+		u->bearable += u->bearable < UDP_BATCH;
+	} else if (++s->full == STANDING) {
+		s->full = 0;
+		u->bearable -= u->bearable / 2; /* never none */
+	}
+}
+
+bool udp_may_forward(struct udp *udp)
+{
+	return udp->asked++ < udp->bearable;
+}
+
 static void udp_readable(evutil_socket_t fd, short what, void *arg)
 {
-	const struct udp_socket *s = arg;
+	struct udp_socket *s = arg;
 	struct udp *u = s->udp;
 	(void)what;
 	for (unsigned round = 0; round < ROUNDS; round++) {
@@ -231,6 +261,7 @@ static void udp_readable(evutil_socket_t fd, short what, void *arg)
 		if (received <= 0) {
 			return; /* whatever it was, the loop calls again while there is input */
 		}
+		weigh(s, (unsigned)received);
 		int64_t begin = clock_ns();
 		unsigned ready = compose(s, (unsigned)received);
 		if (ready > 0) {
@@ -296,6 +327,7 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
 	u->stats = stats;
 	u->serve = serve;
 	u->ctx = ctx;
+	u->bearable = UDP_BATCH;
 	lay_out(u);
 	u->replies.flush = event_new(base, -1, 0, on_flush, u);
 	if (!u->replies.flush) {

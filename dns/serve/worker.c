@@ -278,6 +278,12 @@ static void on_tcp_news(void *ctx, uint32_t slot, uint32_t generation, enum tcp_
 
 /* Deciding */
 
+/** Whether others are asked for the message: over TCP who asks too much is not read. */
+static bool may_ask(struct worker *w, const struct requestor *from)
+{
+	return from->tcp || udp_may_forward(w->udp);
+}
+
 static enum verdict decide(struct worker *w, struct span message, const struct requestor *from,
 	struct query *q, struct writer *out, struct answered *answered)
 {
@@ -286,6 +292,9 @@ static enum verdict decide(struct worker *w, struct span message, const struct r
 	prepare(w, from);
 	a->can_pass = w->original != NULL;
 	enum verdict verdict = answer(q, message, a, limit, out, answered);
+	if ((verdict == VERDICT_FORWARD || verdict == VERDICT_PASS) && !may_ask(w, from)) {
+		return VERDICT_SHED;
+	}
 	if (verdict != VERDICT_PASS) {
 		return verdict;
 	}
@@ -324,7 +333,7 @@ static enum verdict serve(
 	case VERDICT_EXPLAIN:
 	case VERDICT_SEND:
 		count_answer(w, &q, &answered, out->data + begin);
-		if (verdict == VERDICT_REFRESH && w->forward) {
+		if (verdict == VERDICT_REFRESH && w->forward && may_ask(w, from)) {
 			forward_refresh(w->forward, &q);
 		}
 		return VERDICT_SEND;
@@ -338,6 +347,9 @@ static enum verdict serve(
 		break;
 	case VERDICT_CANARY:
 		break;
+	case VERDICT_SHED:
+		stats_add(&w->stats, STAT_DROP_OVERLOAD, 1);
+		return VERDICT_DROP;
 	case VERDICT_DROP:
 		stats_add(&w->stats,
 			message.len < HEADER_LEN ? STAT_DROP_SHORT : STAT_DROP_RESPONSE, 1);
