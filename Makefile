@@ -151,6 +151,7 @@ bench bench-quick:
 	$(PYTHON) tests/bench/bench --build $(BUILD) $(if $(filter bench-quick,$@),--quick)
 
 # Seams are link-time: WRAP_<module> holds the --wrap flags of tests/test_<module>.c.
+WRAP_ahead := -Wl,--wrap=table_fetch_slot,--wrap=table_fetch_entry,--wrap=cache_fetch_chain,--wrap=cache_fetch_entry
 WRAP_alarms := -Wl,--wrap=calloc
 WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=malloc,--wrap=calloc

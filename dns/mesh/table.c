@@ -73,11 +73,13 @@ uint32_t table_fetch_slot(const struct table *table, const struct dname *name)
 	return tag;
 }
 
-void table_fetch_entry(const struct table *table, uint32_t tag)
+bool table_fetch_entry(const struct table *table, uint32_t tag)
 {
-	const uint8_t *name = table->arena + slot_of_tag(table, tag)->name;
+	const struct slot *slot = slot_of_tag(table, tag);
+	const uint8_t *name = table->arena + slot->name;
 	__builtin_prefetch(name);
 	__builtin_prefetch(name + CACHE_LINE);
+	return slot->name != 0;
 }
 
 struct span table_reverse(

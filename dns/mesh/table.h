@@ -44,15 +44,16 @@ enum table_found table_lookup(
 	const struct table *table, const struct dname *name, struct table_addresses *found);
 
 /**
- * Begin to bring what table_lookup will read into the processor's cache, in two steps, so that the
- * waits for many names overlap: first the slots of them all, then the entries. Nothing but time
- * depends on it.
+ * Begin to bring what table_lookup will read into the processor's cache. First the slot; when that
+ * is there, the entry.
  *
  * @param name  folded
  * @return for table_fetch_entry of the same table
  */
 uint32_t table_fetch_slot(const struct table *table, const struct dname *name);
-void table_fetch_entry(const struct table *table, uint32_t tag);
+
+/** @return whether there is a name with this tag, very likely the one that was meant */
+bool table_fetch_entry(const struct table *table, uint32_t tag);
 
 /**
  * The names of an address, one a call.

@@ -331,6 +331,19 @@ enum cache_result cache_get(struct cache *cache, const struct cache_ask *ask, in
 	return get_late(cache, &pair, ask, now_ms, out, found);
 }
 
+uint32_t cache_fetch_chain(const struct cache *cache, const struct cache_key *key)
+{
+	uint32_t hash = hash_of(cache, key);
+	__builtin_prefetch(slab_head(&cache->slab, CHAIN_KEY, hash));
+	return hash;
+}
+
+void cache_fetch_entry(const struct cache *cache, uint32_t hash)
+{
+	const struct slab *slab = &cache->slab;
+	__builtin_prefetch(slab_at(slab, *slab_head(slab, CHAIN_KEY, hash)));
+}
+
 bool cache_has(const struct cache *cache, const struct cache_key *key, int64_t now_ms)
 {
 	struct pair pair = find(cache, key, hash_of(cache, key));

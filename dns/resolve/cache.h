@@ -158,6 +158,15 @@ enum cache_result cache_get(struct cache *cache, const struct cache_ask *ask, in
 	struct writer *out, struct cache_found *found);
 
 /**
+ * Begin to bring what cache_get will read into the processor's cache. First where the key's chain
+ * begins; when that is there, its first entry.
+ *
+ * @return for cache_fetch_entry
+ */
+uint32_t cache_fetch_chain(const struct cache *cache, const struct cache_key *key);
+void cache_fetch_entry(const struct cache *cache, uint32_t hash);
+
+/**
  * Whether an answer, a failure or an NXDOMAIN that covers the name is there, within its time.
  * Changes nothing, counts nothing.
  */

@@ -11,6 +11,7 @@
 #include "conf/privileges.h"
 #include "dns/resolve/entropy.h"
 #include "dns/resolve/passing.h"
+#include "dns/serve/ahead.h"
 #include "dns/serve/explain.h"
 #include "dns/serve/listening.h"
 #include "dns/serve/tcp.h"
@@ -29,9 +30,10 @@
 #include <time.h>
 #include <unistd.h>
 
+_Static_assert((int)AHEAD_MAX == (int)UDP_BATCH, "a batch is looked ahead in as a whole");
+
 enum {
 	TCP_RESPONSE_MAX = 65535,
-	EXPECT_MIN = 4,      /* messages that arrived together: fewer have little to overlap */
 	DRAIN_TURNS = 32,    /* of the loop, for what arrived before the order to stop */
 	FLUSH_LIMIT_MS = 700 /* for what peers have yet to take of their answers */
 };
@@ -358,24 +360,10 @@ static enum verdict serve(
 	return verdict;
 }
 
-/** Memory is slow: what the answers to a batch are made of is fetched while others are composed. */
 static void expect(void *ctx, const struct span *messages, unsigned count)
 {
 	const struct worker *w = ctx;
-	uint32_t tags[UDP_BATCH];
-	struct dname name;
-	if (!w->table || count < EXPECT_MIN) {
-		return;
-	}
-	for (unsigned i = 0; i < count; i++) {
-		struct reader r = reader_over(messages[i]);
-		(void)reader_span(&r, HEADER_LEN);
-		bool is_name = !r.fault && dname_read(&name, &r) == 0;
-		tags[i] = is_name ? table_fetch_slot(w->table, &name) : 0;
-	}
-	for (unsigned i = 0; i < count; i++) {
-		table_fetch_entry(w->table, tags[i]);
-	}
+	ahead(messages, count, w->table, w->cache);
 }
 
 /** A forwarded query's answer goes back the way that its query came. */
