@@ -36,7 +36,7 @@ static struct cache_key guess_key(struct reader *r, const struct dname *name)
 static uint32_t fetch_chain(const struct cache *cache, struct span message)
 {
 	struct reader r;
-	struct dname name;
+	struct dname name UNCLEARED;
 	if (!read_name(&r, &name, message)) {
 		return 0;
 	}
@@ -47,11 +47,11 @@ static uint32_t fetch_chain(const struct cache *cache, struct span message)
 void ahead(const struct span *messages, unsigned count, const struct table *table,
 	const struct cache *cache)
 {
-	uint32_t tag[AHEAD_MAX];
-	uint32_t hash[AHEAD_MAX];
-	bool foreign[AHEAD_MAX];
+	uint32_t tag[AHEAD_MAX] UNCLEARED;
+	uint32_t hash[AHEAD_MAX] UNCLEARED;
+	bool foreign[AHEAD_MAX] UNCLEARED;
+	struct dname name UNCLEARED;
 	struct reader r;
-	struct dname name;
 
 	if (count < COUNT_MIN) {
 		return;

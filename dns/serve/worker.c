@@ -319,8 +319,8 @@ static enum verdict serve(
 	void *ctx, struct span message, const struct requestor *from, struct writer *out)
 {
 	struct worker *w = ctx;
-	struct query q;
-	struct answered answered;
+	struct query q UNCLEARED;
+	struct answered answered UNCLEARED;
 	size_t begin = out->len;
 	enum verdict verdict = decide(w, message, from, &q, out, &answered);
 	if (verdict == VERDICT_EXPLAIN) {
