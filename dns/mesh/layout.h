@@ -76,9 +76,12 @@ static inline struct slot *slot_find(
 		if (slot->name == 0) {
 			return slot;
 		}
-		if (((slot->tag ^ tag) & ~RECORD) == 0 &&
-			memcmp(table->arena + slot->name, name, len) == 0) {
-			return slot;
+		if (((slot->tag ^ tag) & ~RECORD) == 0) {
+			const uint8_t *found = table->arena + slot->name;
+			__builtin_prefetch(found + len); /* the addresses, in another line mostly */
+			if (memcmp(found, name, len) == 0) {
+				return slot;
+			}
 		}
 	}
 }
