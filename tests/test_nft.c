@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The messages as octets, and the sentences about those that fail. What they mean to the kernel and
- * to nft is seen in test_redirect.c.
+ * to nft is seen in test_nftables.c.
  */
 #include "redirect/batch.h"
 #include "redirect/nft.h"
