@@ -129,9 +129,8 @@ static int see_table(const struct nlmsghdr *message, void *data)
 	return mnl_attr_parse(message, sizeof(struct nfgenmsg), see_name, data);
 }
 
-int netlink_look_for_table(const char *name, size_t name_len)
+int netlink_dump(unsigned type, const char *table, const char *set, mnl_cb_t see, void *data)
 {
-	struct search search = {.name = name, .len = name_len};
 	_Alignas(8) char buffer[RESULTS_SIZE];
 	struct nlmsghdr *request = mnl_nlmsg_put_header(buffer);
 	struct nfgenmsg *header;
@@ -140,11 +139,17 @@ int netlink_look_for_table(const char *name, size_t name_len)
 	int status;
 	int err;
 
-	request->nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE;
+	request->nlmsg_type = (uint16_t)(NFNL_SUBSYS_NFTABLES << 8 | type);
 	request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	header = mnl_nlmsg_put_extra_header(request, sizeof *header);
 	header->nfgen_family = BATCH_INET;
 	header->version = NFNETLINK_V0;
+	if (table) {
+		mnl_attr_put_strz(request, NFTA_TABLE_NAME, table); /* 1 of every kind */
+	}
+	if (set) {
+		mnl_attr_put_strz(request, NFTA_SET_ELEM_LIST_SET, set);
+	}
 	err = netlink_open(&nl, &error);
 	if (err) {
 		return err;
@@ -154,9 +159,17 @@ int netlink_look_for_table(const char *name, size_t name_len)
 		const ssize_t len = mnl_socket_recvfrom(nl, buffer, sizeof buffer);
 		status = len < 0 ? -1
 				 : mnl_cb_run(buffer, (size_t)len, 0, mnl_socket_get_portid(nl),
-					   see_table, &search);
+					   see, data);
 	}
 	err = status < 0 ? -errno : 0;
 	mnl_socket_close(nl);
+	return err;
+}
+
+int netlink_look_for_table(const char *name, size_t name_len)
+{
+	struct search search = {.name = name, .len = name_len};
+	const int err = netlink_dump(NFT_MSG_GETTABLE, NULL, NULL, see_table, &search);
+
 	return search.found ? 0 : err ? err : -ENOENT;
 }

@@ -10,6 +10,7 @@
 
 struct batch;
 struct mnl_socket;
+struct nlmsghdr;
 struct redirect_error;
 
 /**
@@ -22,6 +23,20 @@ int netlink_open(struct mnl_socket **socket, struct redirect_error *error)
 
 /** Send a batch: all of it is done, or nothing. @return 0; as nft_explain, `error` set */
 int netlink_send(const struct mnl_socket *nl, const struct batch *b, struct redirect_error *error)
+	__attribute__((warn_unused_result));
+
+/**
+ * Have the kernel list what is in tables of family inet.
+ *
+ * @param type   NFT_MSG_GET…
+ * @param table  of this one alone, as far as the kernel heeds it: not for tables and chains; or
+ * NULL
+ * @param set    whose elements; else NULL
+ * @param see    as with mnl_cb_run, for each message
+ * @return 0; -EINTR: it changed meanwhile; -ENOENT; -errno
+ */
+int netlink_dump(unsigned type, const char *table, const char *set,
+	int (*see)(const struct nlmsghdr *message, void *data), void *data)
 	__attribute__((warn_unused_result));
 
 /**

@@ -16,6 +16,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 static const sa_family_t FAMILY[] = {AF_INET, AF_INET6};
 
 /* Chains and tables */
@@ -88,6 +91,23 @@ int nft_compose_install(struct batch *b, const struct ruleset *set, const char *
 		nft_put_rule(b, set, &set->rule[i]);
 	}
 	return batch_finish(b);
+}
+
+int nft_take_digest(struct batch *b, struct ruleset *set, const char *table)
+{
+	const struct rules *rules = set->rules;
+	struct rules without = *rules;
+	int err;
+
+	without.server_count = 0;
+	set->rules = &without;
+	set->digest = 0;
+	err = nft_compose_install(b, set, table, false);
+	set->rules = rules;
+	if (err == 0) {
+		set->digest = XXH3_64bits(b->data, b->len) | 1;
+	}
+	return err;
 }
 
 int nft_compose_servers(

@@ -36,7 +36,8 @@ enum {
 	/* of conntrack's states, as nft numbers them */
 	STATE_INVALID = 1,
 	LEVEL_DEBUG = 7,
-	UDATA_COMMENT = 0,
+	UDATA_COMMENT = 0, /* as nft numbers what a rule carries along; of ours it knows nothing */
+	UDATA_TAG = 'k',
 	COMMENT_SIZE = 64,
 };
 
@@ -119,16 +120,15 @@ struct family {
 	uint32_t daddr;
 	uint32_t len;
 	uint32_t type;
-	const char *set; /* of servers */
-	uint8_t icmp;    /* protocol */
+	uint8_t icmp; /* protocol */
 	uint8_t unreachable;
 	uint32_t error_dport;
 };
 
 static const struct family IPV4 = {AF_INET, BATCH_IPV4, IPV4_SADDR, IPV4_DADDR, 4, TYPE_IPV4_ADDR,
-	"ns4", IPPROTO_ICMP, ICMP_DEST_UNREACH, ICMP_ERROR_DPORT};
+	IPPROTO_ICMP, ICMP_DEST_UNREACH, ICMP_ERROR_DPORT};
 static const struct family IPV6 = {AF_INET6, BATCH_IPV6, IPV6_SADDR, IPV6_DADDR, 16, TYPE_IPV6_ADDR,
-	"ns6", IPPROTO_ICMPV6, ICMP6_DST_UNREACH, ICMP6_ERROR_DPORT};
+	IPPROTO_ICMPV6, ICMP6_DST_UNREACH, ICMP6_ERROR_DPORT};
 
 static const struct family *family_named(sa_family_t family)
 {
@@ -159,7 +159,7 @@ static void fill_servers(
 	if (count_servers(rules, f) == 0) {
 		return;
 	}
-	elements = begin_elements(b, f->set, id);
+	elements = begin_elements(b, ruleset_servers(f->sa), id);
 	for (unsigned i = 0; i < rules->server_count; i++) {
 		const struct endpoint *e = &rules->server[i];
 		if (e->sa.sa_family != f->sa) {
@@ -175,7 +175,7 @@ void nft_put_servers(struct batch *b, const struct rules *rules, sa_family_t fam
 {
 	const struct family *f = family_named(family);
 
-	fill_servers(b, rules, f, put_set(b, f->set, 0, f->type, f->len));
+	fill_servers(b, rules, f, put_set(b, ruleset_servers(f->sa), 0, f->type, f->len));
 }
 
 void nft_replace_servers(struct batch *b, const struct rules *rules, sa_family_t family)
@@ -184,7 +184,7 @@ void nft_replace_servers(struct batch *b, const struct rules *rules, sa_family_t
 
 	/* Without elements this deletes all of the set. */
 	batch_begin(b, NFT_SERVERS, NFT_MSG_DELSETELEM, 0);
-	batch_put_string(b, NFTA_SET_ELEM_LIST_SET, f->set);
+	batch_put_string(b, NFTA_SET_ELEM_LIST_SET, ruleset_servers(f->sa));
 	batch_end(b);
 	fill_servers(b, rules, f, 0);
 }
@@ -292,7 +292,7 @@ static void put_in_servers(struct batch *b, const struct family *f)
 {
 	put_u8(b, NFT_META_NFPROTO, f->nfproto);
 	batch_load_payload(b, NFT_PAYLOAD_NETWORK_HEADER, f->daddr, f->len);
-	batch_in_set(b, f->set, 0);
+	batch_in_set(b, ruleset_servers(f->sa), 0);
 }
 
 static void put_unreachable(struct batch *b, const struct term *t)
@@ -408,14 +408,32 @@ static enum nft_step step_of(const struct rule *rule)
 	}
 }
 
-static void put_comment(struct batch *b, const char *comment)
+struct nft_tag nft_tag(const struct ruleset *set, const struct rule *rule)
 {
-	uint8_t data[2 + COMMENT_SIZE] = {UDATA_COMMENT};
-	const size_t len = strnlen(comment, COMMENT_SIZE - 1);
+	return (struct nft_tag){UDATA_TAG, sizeof(uint64_t) + sizeof(uint16_t), set->digest,
+		(uint16_t)(rule - set->rule)};
+}
 
-	data[1] = (uint8_t)(len + 1);
-	memcpy(data + 2, comment, len);
-	batch_put(b, NFTA_RULE_USERDATA, data, 2 + len + 1);
+/** What the kernel keeps with a rule, and does not look at: type, length, octets. */
+static void put_userdata(struct batch *b, const struct ruleset *set, const struct rule *rule)
+{
+	const struct nft_tag tag = nft_tag(set, rule);
+	uint8_t data[2 + COMMENT_SIZE + sizeof tag] = {UDATA_COMMENT};
+	size_t len = 0;
+
+	if (rule->comment) {
+		len = strnlen(rule->comment, COMMENT_SIZE - 1) + 1;
+		data[1] = (uint8_t)len;
+		memcpy(data + 2, rule->comment, len - 1);
+		len += 2;
+	}
+	if (set->digest != 0) {
+		memcpy(data + len, &tag, sizeof tag);
+		len += sizeof tag;
+	}
+	if (len > 0) {
+		batch_put(b, NFTA_RULE_USERDATA, data, len);
+	}
 }
 
 static uint32_t put_anonymous(struct batch *b, const struct term *t)
@@ -442,8 +460,6 @@ void nft_put_rule(struct batch *b, const struct ruleset *set, const struct rule 
 		put_term(b, set, &rule->term[i], id[i]);
 	}
 	batch_unnest(b, expressions);
-	if (rule->comment) {
-		put_comment(b, rule->comment);
-	}
+	put_userdata(b, set, rule);
 	batch_end(b);
 }

@@ -5,12 +5,23 @@
  */
 #pragma once
 
+#include <stdint.h>
 #include <sys/socket.h>
 
 struct batch;
 struct rule;
 struct rules;
 struct ruleset;
+
+/** What a rule bears at the end of its userdata, so that it is known again. */
+struct nft_tag {
+	uint8_t type;
+	uint8_t len;
+	uint64_t digest; /* of the ruleset */
+	uint16_t number; /* its place there */
+} __attribute__((packed));
+
+struct nft_tag nft_tag(const struct ruleset *set, const struct rule *rule);
 
 /** Add a rule at the end of its chain, with the anonymous sets that it needs. */
 void nft_put_rule(struct batch *b, const struct ruleset *set, const struct rule *rule);

@@ -14,6 +14,7 @@
 #include "redirect/passed.h"
 #include "redirect/redirect.h"
 #include "redirect/ruleset.h"
+#include "redirect/unchanged.h"
 
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -351,6 +352,18 @@ bool nftables_is_installed(void)
 	       netlink_find_table(CLOSED_NAME, sizeof CLOSED_NAME);
 }
 
+/** What is there already, as it is to be, stays. */
+static int make_lasting(const struct mnl_socket *nl, struct ruleset *set, struct batch *b,
+	struct redirect_error *error)
+{
+	const int err = nft_take_digest(b, set, LASTING_NAME);
+
+	if (err) {
+		return nft_explain(b, b->count, err, error);
+	}
+	return unchanged_is(set, LASTING_NAME) ? 0 : send_ruleset(nl, set, LASTING_NAME, b, error);
+}
+
 int nftables_install(const struct rules *rules, struct redirect_error *error)
 {
 	struct ruleset *set = malloc(sizeof *set);
@@ -360,7 +373,7 @@ int nftables_install(const struct rules *rules, struct redirect_error *error)
 
 	if (err == 0) {
 		ruleset_compile(set, rules, RULESET_LASTING);
-		err = send_ruleset(nl, set, LASTING_NAME, b, error);
+		err = make_lasting(nl, set, b, error);
 		mnl_socket_close(nl);
 	}
 	if (err == 0) {

@@ -548,6 +548,9 @@ void ruleset_compile(struct ruleset *set, const struct rules *rules, enum rulese
 	set->life = life;
 	set->has_servers[0] = rules->ipv4 && listed;
 	set->has_servers[1] = rules->ipv6 && listed;
+	if (rules->outbound.enabled) {
+		compile_outbound(set);
+	}
 	if (rules->zones && has_dns(rules) && !rules->at_sockets) {
 		compile_raw_out(set);
 	}
@@ -555,8 +558,5 @@ void ruleset_compile(struct ruleset *set, const struct rules *rules, enum rulese
 	compile_nat_in(set);
 	if (rules->drop_invalid) {
 		drop_invalid(set);
-	}
-	if (rules->outbound.enabled) {
-		compile_outbound(set);
 	}
 }

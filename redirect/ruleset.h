@@ -68,6 +68,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
 struct conf_network;
 struct conf_ports;
@@ -139,13 +140,21 @@ struct rule {
 struct ruleset {
 	const struct rules *rules; /* borrowed: the servers are there */
 	enum ruleset_life life;
+	uint64_t digest; /* of all but the servers; every rule bears it in the kernel. 0: none does
+			  */
 	bool has[CHAINS];
 	bool has_servers[2]; /* sets for IPv4, IPv6 */
 	unsigned count;
 	struct rule rule[RULESET_RULES_MAX];
 };
 
-/** @param rules  borrowed as long as `set` is used */
+/** The name of the set of servers of a family, AF_INET or AF_INET6. */
+static inline const char *ruleset_servers(unsigned family)
+{
+	return family == AF_INET ? "ns4" : "ns6";
+}
+
+/** @param rules  borrowed as long as `set` is used; no digest is taken */
 void ruleset_compile(struct ruleset *set, const struct rules *rules, enum ruleset_life life);
 
 /** A chain's place; `type` NULL: it is only jumped to. */

@@ -120,7 +120,7 @@ static void print_term(const struct ruleset *set, const struct term *t, FILE *ou
 		print_address(t, out);
 		break;
 	case TERM_SERVERS:
-		fprintf(out, "%s daddr @%s", header(t), t->family == AF_INET ? "ns4" : "ns6");
+		fprintf(out, "%s daddr @%s", header(t), ruleset_servers(t->family));
 		break;
 	case TERM_UNREACHABLE:
 		print_unreachable(t, out);
@@ -167,7 +167,7 @@ static void print_servers(const struct rules *rules, sa_family_t family, FILE *o
 	const char *before = "\n\t\telements = { ";
 	char text[INET6_ADDRSTRLEN];
 
-	fprintf(out, "\tset %s {\n\t\ttype %s", family == AF_INET ? "ns4" : "ns6",
+	fprintf(out, "\tset %s {\n\t\ttype %s", ruleset_servers(family),
 		family == AF_INET ? "ipv4_addr" : "ipv6_addr");
 	for (unsigned i = 0; i < rules->server_count; i++) {
 		const struct endpoint *e = &rules->server[i];

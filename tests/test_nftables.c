@@ -271,6 +271,118 @@ static void installing_is_quick(void)
 	redirect_close(redirect);
 }
 
+static void list_installed(char *text)
+{
+	snprintf(text, OUTPUT_SIZE, "%s", output_of("nft -a list table inet kuma_dns_installed"));
+}
+
+/** Handles are those of before: nothing was made anew, so the kernel does not wait. */
+static void what_is_installed_already_stays(void)
+{
+	static char before[OUTPUT_SIZE];
+	static char after[OUTPUT_SIZE];
+	struct rules rules;
+
+	for (unsigned each = 0; each <= 15; each += 15) {
+		rules = rich_rules(each);
+		assert_installed(&rules);
+		list_installed(before);
+		assert_installed(&rules);
+		list_installed(after);
+		assert_string_equal(after, before);
+	}
+	rules.comments = false;
+	assert_installed(&rules);
+	list_installed(before);
+	assert_null(strstr(before, "comment"));
+	assert_installed(&rules);
+	list_installed(after);
+	assert_string_equal(after, before);
+}
+
+/** What somebody did to it is undone, whatever it was. */
+static void what_is_not_as_it_was_installed_is_installed_anew(void)
+{
+	static const char *const deeds[] = {
+		"flush chain inet kuma_dns_installed nat_out",
+		"add rule inet kuma_dns_installed nat_out accept",
+		"insert rule inet kuma_dns_installed nat_out accept",
+		"insert rule inet kuma_dns_installed raw_out accept comment \"one with a comment\"",
+		"add chain inet kuma_dns_installed another",
+		"add chain inet kuma_dns_installed raw_out { policy drop; }",
+		"add element inet kuma_dns_installed ns4 { 10.0.0.9 }",
+		"delete element inet kuma_dns_installed ns4 { 10.0.0.2 }",
+		"flush set inet kuma_dns_installed ns6",
+		"add table inet kuma_dns_installed { flags dormant; }",
+		"delete table inet kuma_dns_installed",
+	};
+	static char before[OUTPUT_SIZE];
+	const struct rules rules = rules_for("10.0.0.2", "fd00::2");
+	char command[256];
+
+	assert_installed(&rules);
+	snprintf(before, sizeof before, "%s", output_of("nft list ruleset"));
+	for (unsigned i = 0; i < sizeof deeds / sizeof *deeds; i++) {
+		snprintf(command, sizeof command, "nft '%s'", deeds[i]);
+		run(command);
+		assert_string_not_equal(output_of("nft list ruleset"), before);
+		assert_installed(&rules);
+		assert_string_equal(output_of("nft list ruleset"), before);
+	}
+}
+
+static void a_rule_that_is_gone_or_elsewhere_is_noticed(void)
+{
+	static char before[OUTPUT_SIZE];
+	const struct rules rules = rich_rules(2);
+	const struct {
+		const char *which; /* rule of the chain, as sed says it */
+		const char *again; /* where another one is put; NULL: nowhere */
+	} moves[] = {{"1p", "add"}, {"$p", "insert"}, {"2p", NULL}};
+	char command[512];
+
+	assert_installed(&rules);
+	snprintf(before, sizeof before, "%s", output_of("nft list ruleset"));
+	for (unsigned i = 0; i < sizeof moves / sizeof *moves; i++) {
+		snprintf(command, sizeof command,
+			"line=$(nft -a list chain inet kuma_dns_installed nat_out | grep handle |"
+			" sed 1,2d | sed -n '%s');"
+			"nft delete rule inet kuma_dns_installed nat_out handle ${line##* }",
+			moves[i].which);
+		run(command);
+		if (moves[i].again) {
+			snprintf(command, sizeof command,
+				"nft '%s rule inet kuma_dns_installed nat_out return'",
+				moves[i].again);
+			run(command);
+		}
+		assert_string_not_equal(output_of("nft list ruleset"), before);
+		assert_installed(&rules);
+		assert_string_equal(output_of("nft list ruleset"), before);
+	}
+}
+
+/** A daemon may have changed them meanwhile: the rules are those of before, the servers are not. */
+static void servers_that_changed_in_place_are_installed_again(void)
+{
+	static char before[OUTPUT_SIZE];
+	static char changed[OUTPUT_SIZE];
+	static char after[OUTPUT_SIZE];
+	const struct rules first = rules_for("10.0.0.2", NULL);
+	const struct rules second = rules_for("10.0.0.3", "fd00::2");
+	struct redirect_error error;
+
+	assert_installed(&first);
+	snprintf(before, sizeof before, "%s", output_of("nft list ruleset"));
+	assert_int_equal(redirect_set_installed_servers(&first, &second, &error), 0);
+	list_installed(changed);
+	assert_installed(&second); /* which they are */
+	list_installed(after);
+	assert_string_equal(after, changed);
+	assert_installed(&first);
+	assert_string_equal(output_of("nft list ruleset"), before);
+}
+
 /* Servers that change */
 
 static void set_servers(struct redirect *redirect, const struct rules *rules)
@@ -491,6 +603,10 @@ int main(void)
 		with_servers(installed_rules_outlive_a_daemon_beside_them),
 		in_namespace(uninstalling_leaves_the_tables_of_others),
 		in_namespace(a_refused_install_leaves_what_was_there),
+		in_namespace(what_is_installed_already_stays),
+		in_namespace(what_is_not_as_it_was_installed_is_installed_anew),
+		in_namespace(a_rule_that_is_gone_or_elsewhere_is_noticed),
+		in_namespace(servers_that_changed_in_place_are_installed_again),
 		in_namespace(sixteen_servers_of_one_family_fit),
 		in_namespace(installing_is_quick),
 		in_namespace(servers_change_without_another_table),

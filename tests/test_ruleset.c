@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The ruleset of a set of rules, as text: which rules, in which chain, in which order. That the
- * kernel gets the same is seen in test_redirect.c.
+ * kernel gets the same is seen in test_nftables.c.
  */
 #include "redirect/redirect.h"
 #include "redirect/ruleset.h"
