@@ -687,8 +687,8 @@ static int leave_root(struct daemon *d)
 	if (d->conf.state_dir[0]) {
 		int r = saved_make_directory(d->conf.state_dir, d->who.uid, d->who.gid);
 		if (r != 0) {
-			log_warning("table.stateDir: cannot make %s: %s", d->conf.state_dir,
-				strerror(-r));
+			log_warning("table.stateDir: cannot make %s, or give it to UID %u: %s",
+				d->conf.state_dir, d->who.uid, strerror(-r));
 		}
 	}
 	int r = admin_open(&d->admin, d->base, &d->state);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -68,9 +69,9 @@ static void a_directory_is_made_where_it_is_missing(void **state)
 	assert_int_equal(st.st_mode, S_IFDIR | 0700);
 	assert_int_equal(st.st_uid, other);
 	assert_int_equal(saved_check_directory(path), 0);
-	/* One that is there is left to its owner. */
+	/* One that is another's, or the user's, is left as it is. */
 	assert_int_equal(chmod(path, 0750), 0);
-	assert_int_equal(saved_make_directory(path, geteuid() + 1, 1), 0);
+	assert_int_equal(saved_make_directory(path, geteuid() == 0 ? 77 : geteuid(), 1), 0);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_mode, S_IFDIR | 0750);
 	assert_int_equal(st.st_uid, other);
@@ -79,6 +80,79 @@ static void a_directory_is_made_where_it_is_missing(void **state)
 	char deep[128];
 	snprintf(deep, sizeof deep, "%s/state", path);
 	assert_int_equal(saved_make_directory(deep, other, other), -ENOENT);
+}
+
+static uid_t owner_of(const char *name)
+{
+	struct stat st;
+	assert_int_equal(lstat(name, &st), 0);
+	return st.st_uid;
+}
+
+/** Give `directory` to a user. @return whether it is that user's now */
+static bool is_given(void)
+{
+	assert_int_equal(saved_make_directory(directory, 5678, 5678), 0);
+	const bool given = owner_of(directory) == 5678;
+	assert_int_equal(chown(directory, 0, 0), 0);
+	return given;
+}
+
+static void what_root_made_for_us_alone_is_given_to_the_user(void **state)
+{
+	(void)state;
+	if (geteuid() != 0) {
+		skip();
+	}
+	assert_true(is_given());
+	assert_int_equal(saved_write(directory, DOCUMENT), 0);
+	assert_true(is_given());
+	assert_int_equal(owner_of(path), 5678);
+	assert_int_equal(chmod(directory, 0770), 0);
+	assert_false(is_given());
+	assert_int_equal(chmod(directory, 01707), 0);
+	assert_false(is_given());
+	assert_int_equal(chmod(directory, 0755), 0);
+	assert_int_equal(mkfifo(new_path, 0600), 0); /* no file: its name is ours, it is not */
+	assert_true(is_given());
+	assert_int_equal(owner_of(new_path), 0);
+}
+
+/** Files that have another name elsewhere, links, directories that links lead to, and others'. */
+static void what_may_be_anothers_is_not_given(void **state)
+{
+	char other[96];
+	char link_path[96];
+	char slashes[100];
+
+	(void)state;
+	if (geteuid() != 0) {
+		skip();
+	}
+	snprintf(other, sizeof other, "%s.other", directory);
+	snprintf(link_path, sizeof link_path, "%s.link", directory);
+	file_put("x", 1);
+	assert_int_equal(rename(path, other), 0);
+	assert_int_equal(link(other, path), 0);
+	assert_int_equal(symlink(other, new_path), 0);
+	assert_true(is_given());
+	assert_int_equal(owner_of(other), 0);
+	assert_int_equal(owner_of(new_path), 0);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(unlink(new_path), 0);
+	assert_int_equal(symlink(directory, link_path), 0);
+	assert_int_equal(saved_make_directory(link_path, 5678, 5678), 0);
+	assert_int_equal(owner_of(directory), 0);
+	snprintf(slashes, sizeof slashes, "%s//", link_path);
+	assert_int_equal(saved_make_directory(slashes, 5678, 5678), 0);
+	assert_int_equal(owner_of(directory), 0);
+	assert_int_equal(saved_make_directory(other, 5678, 5678), 0); /* no directory */
+	assert_int_equal(owner_of(other), 0);
+	assert_int_equal(unlink(link_path), 0);
+	snprintf(link_path, sizeof link_path, "%s/other", directory);
+	assert_int_equal(rename(other, link_path), 0);
+	assert_false(is_given());
+	assert_int_equal(unlink(link_path), 0);
 }
 
 static void assert_saved(struct span document)
@@ -207,6 +281,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		in_directory(a_directory_is_made_where_it_is_missing),
+		in_directory(what_root_made_for_us_alone_is_given_to_the_user),
+		in_directory(what_may_be_anothers_is_not_given),
 		in_directory(a_document_is_read_back_as_written),
 		in_directory(nobody_else_may_read_it_and_no_new_file_is_left),
 		in_directory(any_damage_is_seen),

@@ -11,18 +11,23 @@
 
 #include "dns/mesh/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define MAGIC "kuma-dns-table 1 "
+#define MAGIC    "kuma-dns-table 1 "
+#define NAME     "table.saved"
+#define NEW_NAME "table.saved.new" /* while it is written */
 
 enum { MAGIC_LEN = sizeof MAGIC - 1, LINE_LEN = MAGIC_LEN + 20 + 1 + 32 + 1 };
 
@@ -56,24 +61,86 @@ static const char *fault_of(const uint8_t *octets, size_t len)
 	return memcmp(octets, line, LINE_LEN) != 0 ? "damaged: the checksum differs" : NULL;
 }
 
-/** Not behind a link, so that it is no directory of others that somebody put in its place. */
-static int directory_give(const char *directory, uid_t uid, gid_t gid)
+/** Whether nobody but root has put anything here, and nothing but what we keep. */
+static bool is_ours(int directory)
 {
-	int fd = open(directory, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd < 0) {
-		return -errno;
+	struct stat st;
+	const struct dirent *entry;
+	bool ours = fstat(directory, &st) == 0 && st.st_uid == geteuid() &&
+		    (st.st_mode & (S_IWGRP | S_IWOTH)) == 0;
+	int fd = ours ? openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	DIR *list = fd < 0 ? NULL : fdopendir(fd);
+	if (!list) {
+		if (fd >= 0) {
+			close(fd);
+		}
+		return false;
 	}
-	int rc = fchown(fd, uid, gid) < 0 ? -errno : 0;
+	while (ours && (entry = readdir(list))) {
+		ours = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+		       strcmp(entry->d_name, NAME) == 0 || strcmp(entry->d_name, NEW_NAME) == 0;
+	}
+	closedir(list);
+	return ours;
+}
+
+/** Neither what a link leads to, nor what has another name elsewhere. */
+static int file_give(int directory, const char *name, uid_t uid, gid_t gid)
+{
+	struct stat st;
+	int fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0) {
+		return errno == ENOENT ? 0 : -errno;
+	}
+	int rc = 0;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 1 &&
+		fchownat(fd, "", uid, gid, AT_EMPTY_PATH) < 0) {
+		rc = -errno;
+	}
 	close(fd);
 	return rc;
 }
 
+/** The directory last: from then on its owner may put anything there. */
+static int all_give(int directory, uid_t uid, gid_t gid)
+{
+	int rc = file_give(directory, NAME, uid, gid);
+	if (rc == 0) {
+		rc = file_give(directory, NEW_NAME, uid, gid);
+	}
+	return rc == 0 && fchown(directory, uid, gid) < 0 ? -errno : rc;
+}
+
+/** What a link leads to may be others': a slash at the end would follow it. @return fd; -errno */
+static int directory_open(const char *directory)
+{
+	char path[PATH_MAX];
+	int rc = path_make(path, directory, "");
+	if (rc < 0) {
+		return rc;
+	}
+	for (size_t len = strlen(path); len > 1 && path[len - 1] == '/'; len--) {
+		path[len - 1] = '\0';
+	}
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
 int saved_make_directory(const char *directory, uid_t uid, gid_t gid)
 {
-	if (mkdir(directory, 0700) < 0) {
-		return errno == EEXIST ? 0 : -errno;
+	if (mkdir(directory, 0700) < 0 && errno != EEXIST) {
+		return -errno;
 	}
-	return uid == geteuid() ? 0 : directory_give(directory, uid, gid);
+	if (uid == geteuid()) {
+		return 0;
+	}
+	int fd = directory_open(directory);
+	if (fd < 0) {
+		return fd == -ELOOP || fd == -ENOTDIR ? 0 : fd;
+	}
+	int rc = is_ours(fd) ? all_give(fd, uid, gid) : 0;
+	close(fd);
+	return rc;
 }
 
 int saved_check_directory(const char *directory)
@@ -85,7 +152,7 @@ int saved_read(struct saved *saved, const char *directory, size_t size_max)
 {
 	*saved = (struct saved){0};
 	char path[PATH_MAX];
-	int rc = path_make(path, directory, "table.saved");
+	int rc = path_make(path, directory, NAME);
 	size_t len = 0;
 	if (rc == 0) {
 		size_t limit = size_max < SIZE_MAX - LINE_LEN - 1 ? size_max + LINE_LEN : size_max;
@@ -171,9 +238,9 @@ int saved_write(const char *directory, struct span document)
 {
 	char path[PATH_MAX];
 	char new_path[PATH_MAX];
-	int rc = path_make(path, directory, "table.saved");
+	int rc = path_make(path, directory, NAME);
 	if (rc == 0) {
-		rc = path_make(new_path, directory, "table.saved.new");
+		rc = path_make(new_path, directory, NEW_NAME);
 	}
 	if (rc < 0) {
 		return rc;

@@ -17,9 +17,11 @@ struct saved {
 
 /**
  * Make the state directory where it is missing, for this user alone (mode 0700). One that is there
- * is somebody's: it stays as it is.
+ * and plainly root's own for this purpose, with nothing in it but what saved_write leaves, nor
+ * writable by anybody else, is given to the user with that. Any other one is somebody's, and so is
+ * what a link leads to: it stays as it is.
  *
- * @return 0; what the file system says
+ * @return 0, whatever it is to be used for now; what the file system says
  */
 int saved_make_directory(const char *directory, uid_t uid, gid_t gid)
 	__attribute__((warn_unused_result));

@@ -156,12 +156,48 @@ def test_state_directory_is_made_for_the_user(mesh):
 
 
 @OTHERS
-def test_state_directory_of_others_is_named(mesh):
+def test_state_directory_that_root_made_is_given_to_the_user(mesh):
+    """Root ran before, with the same directory: what it kept is served, and kept again."""
+    state = mesh.directory / "state"
+    assert mesh.start("--user", "0", "--state-dir", str(state)).stop() == 0
+    assert (state.stat().st_uid, (state / "table.saved").stat().st_uid) == (0, 0)
+    mesh.envoy.stop(leave_socket=True)
+    flags = ["--kuma-dp-user", str(USER), "--state-dir", str(state)]
+    one = mesh.start(*flags, ready=False).wait_listening()
+    eventually(lambda: one.metric("kuma_dp_dns_entries_total"))
+    assert (state.stat().st_uid, (state / "table.saved").stat().st_uid) == (USER, USER)
+    assert "table.stateDir" not in one.log()
+    mesh.start_envoy()
+    eventually(lambda: (state / "table.saved").exists())
+
+
+def of_another_user(state):
+    os.chown(state, 77, 77)
+
+
+def with_files_of_others(state):
+    (state / "notes").write_text("mine")
+
+
+def writable_by_others(state):
+    state.chmod(0o775)
+
+
+def behind_a_link(state):
+    state.rename(state.with_name("target"))
+    state.symlink_to("target")
+
+
+@OTHERS
+@pytest.mark.parametrize("made", [of_another_user, with_files_of_others, writable_by_others, behind_a_link])
+def test_state_directory_of_others_is_named(mesh, made):
     state = mesh.directory / "state"
     state.mkdir(mode=0o755)
+    made(state)
+    owner = state.stat().st_uid
     one = mesh.start("--kuma-dp-user", str(USER), "--state-dir", str(state))
     assert re.search(r"warning: table.stateDir: .*state: UID 5678 may not write there: Permission denied", one.log())
-    assert state.stat().st_uid == 0 and len(re.findall("cannot be kept", one.log())) == 1
+    assert state.stat().st_uid == owner and len(re.findall("cannot be kept", one.log())) == 1
 
 
 @OTHERS
