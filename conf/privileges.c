@@ -126,11 +126,13 @@ static const char *find_obstacle(uint32_t uid, uint32_t gid)
 /** @return 0; -ENOENT with `uid` as it was where nobody is named */
 static int find_user(const struct conf *conf, uint32_t *uid)
 {
+	char text[256];
+
 	if (conf->user[0]) {
 		if (user_find(conf->user, uid)) {
 			return 0;
 		}
-		log_error("user: found %s, expected the name or UID of a user", conf->user);
+		log_error("%s", user_explain("user", conf->user, text, sizeof text));
 		return -ENOENT;
 	}
 	if (*uid == 0 && !user_find_kuma(conf->kuma_dp_user, uid)) {

@@ -99,6 +99,13 @@ bool user_find_kuma(const char *text, uint32_t *uid)
 	return true;
 }
 
+const char *user_explain(const char *key, const char *found, char *text, size_t size)
+{
+	snprintf(text, size, "%s: found %.100s, expected the name of a user of this host, or a UID",
+		key, found);
+	return text;
+}
+
 uint32_t user_group(uint32_t uid)
 {
 	struct account account = {.gid = uid};

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum { USER_KUMA_UID = 5678 };
@@ -20,6 +21,13 @@ bool user_find(const char *text, uint32_t *uid);
  * @return false where there is no such user
  */
 bool user_find_kuma(const char *text, uint32_t *uid);
+
+/**
+ * Say that a user is not there: key, what was found, what is expected.
+ *
+ * @return `text`
+ */
+const char *user_explain(const char *key, const char *found, char *text, size_t size);
 
 /** The user's group; the GID of the same number where /etc/passwd does not know the UID. */
 uint32_t user_group(uint32_t uid);

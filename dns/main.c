@@ -7,6 +7,7 @@
 #include "conf/conf.h"
 #include "conf/log.h"
 #include "conf/privileges.h"
+#include "conf/user.h"
 #include "dns/admin/admin.h"
 #include "dns/admin/interception.h"
 #include "dns/admin/state.h"
@@ -809,9 +810,24 @@ static int complain(const char *what, const char *which)
 	return STATUS_USAGE;
 }
 
+/** Users are looked up here and now, as `run` and `install` would. */
+static bool check_user(const char *key, const char *user)
+{
+	char text[256];
+	uint32_t uid;
+	if (user[0] == '\0' || user_find(user, &uid)) {
+		return true;
+	}
+	fprintf(stderr, "kuma-dns: %s\n", user_explain(key, user, text, sizeof(text)));
+	return false;
+}
+
 static int check(const struct conf *conf, char *const *arguments)
 {
 	(void)arguments;
+	if (!check_user("kumaDPUser", conf->kuma_dp_user) || !check_user("user", conf->user)) {
+		return STATUS_USAGE;
+	}
 	conf_print(conf, stdout);
 	return finish_output(stdout, EXIT_SUCCESS);
 }

@@ -38,9 +38,7 @@ static int compile_user(struct rules *rules, const char *user, struct redirect_e
 	if (*user == '\0') {
 		return check_nobody(rules, error);
 	}
-	snprintf(error->text, sizeof error->text,
-		"kumaDPUser: there is no user %s; create it, give a UID, or leave the key empty",
-		user);
+	(void)user_explain("kumaDPUser", user, error->text, sizeof error->text);
 	return -ENOENT;
 }
 

@@ -358,7 +358,8 @@ static void name_nobody(void)
 {
 	set_user("no such user", "5678");
 	check(privileges_choose(&who, &conf) == -ENOENT);
-	check(strstr(logged, "user: found no such user, expected the name or UID of a user"));
+	check(strstr(logged,
+		"user: found no such user, expected the name of a user of this host, or a UID"));
 }
 
 static void a_user_that_does_not_exist_is_an_error(void **state)

@@ -71,6 +71,20 @@ def test_config_errors_say_where_and_what(network, text, line, words):  # pylint
         assert len(err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("key", ["kumaDPUser", "user"])
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_user_who_does_not_exist(network, key, command):  # pylint: disable=unused-argument
+    status, out, err = kuma_dns(command, "--config", config_file(f"{key}: nosuch\n"))
+    assert (status, out) == (2, "")
+    assert f"{key}: found nosuch, expected the name of a user of this host, or a UID\n" in err
+
+
+@pytest.mark.parametrize("value", ["4294967294", "root", '""'])
+def test_user_who_may_exist_elsewhere(network, value):  # pylint: disable=unused-argument
+    status, _, err = kuma_dns("check", "--config", config_file(f"kumaDPUser: {value}\nuser: {value}\n"))
+    assert (status, err) == (0, "")
+
+
 @pytest.mark.parametrize("arguments", [
     ["run", "--nonsense"], ["run", "--workers", "0"], ["run", "--workers"], ["nonsense"], [],
     ["run", "--config", "/nonexistent.yaml"], ["run", "extra"],

@@ -223,7 +223,7 @@ def test_kumas_user_that_is_not_to_be_had_is_no_reason_to_fail(mesh):
 
 
 @pytest.mark.parametrize("user,status,words", [
-    ("nosuch", 2, "user: found nosuch, expected the name or UID of a user"),
+    ("nosuch", 2, "user: found nosuch, expected the name of a user of this host, or a UID"),
     (str(USER), 2, "user: found 5678, but cannot become UID 5678: this user namespace does not have it"),
 ])
 def test_user_that_is_asked_for_must_be_had(mesh, user, status, words):
