@@ -2,13 +2,13 @@
  *
  * Frames of two octets of length and a message. All that has arrived is read, all answers that are
  * ours are composed behind each other and leave with one write; forwarded ones follow as they come,
- * in any order (RFC 7766 §7). Owns the listeners and connections.
+ * in any order (RFC 7766 §7). Owns the connections; they come from tcp_listen.c.
  *
  * A connection is closed in five places only, all called by the loop: on_readable, on_written,
- * on_event, on_tick and on_accept. tcp_send never closes one, because it may be called while its
- * queries are being served.
+ * on_event and on_tick, and to make room for a new one. tcp_send never closes one, because it may
+ * be called while its queries are being served.
  */
-#include "dns/serve/tcp.h"
+#include "dns/serve/tcp_inside.h"
 
 #include "conf/clock.h"
 #include "conf/conf.h"
@@ -18,8 +18,6 @@
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <event2/listener.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -27,87 +25,13 @@ enum {
 	PREFIX_LEN = 2, /* RFC 1035 §4.2.2 */
 	MESSAGE_MAX = 65535,
 	ANSWERS_SIZE = 2 * (PREFIX_LEN + MESSAGE_MAX),
-	BACKLOG = 256,
 	UNSENT_SHARES = 64, /* connections that may have their limit of unsent output at once */
 	TICK_MIN_MS = 10,
 	TICK_MAX_MS = 1000,
 	GRACE_MS = 1000 /* beyond the forwarder's own limit: then its answer never comes */
 };
 
-struct connection {
-	struct tcp *tcp;
-	struct bufferevent *bev; /* NULL: the slot is free */
-	struct endpoint peer;
-	uint32_t slot;
-	uint32_t generation;
-	unsigned waiting; /* forwarded queries without an answer yet */
-	bool elsewhere;
-	bool held;         /* queries of it were passed on */
-	bool ending;       /* reads no more, and closes once its answers are out */
-	bool starved;      /* an answer was lost for want of memory: to be closed */
-	int64_t active_ms; /* last whole query or answer */
-	int64_t frame_ms;  /* when the frame that is not whole yet began; 0: none */
-	int64_t taken_ms;  /* when the peer last took some of what is unsent */
-};
-
-struct listener {
-	struct tcp *tcp;
-	struct evconnlistener *event;
-	bool elsewhere;
-};
-
-struct tcp {
-	struct event_base *base;
-	const struct conf *conf;
-	struct stats *stats;
-	serve_message *serve;
-	void *ctx;
-	tcp_notify *notify; /* NULL: nobody */
-	struct event *tick; /* pending only while there are connections, or listening is paused */
-	unsigned listeners;
-	struct listener listener[TCP_LISTENERS_MAX];
-	bool paused; /* listeners are disabled: no descriptors left */
-	unsigned open;
-	size_t unsent;                 /* octets of output, of all connections together */
-	struct connection *connection; /* conf->tcp_connections_max slots */
-	struct writer answers;         /* of the connection that is being served */
-};
-
-/* Listening, on and off */
-
-static void pause_listening(struct tcp *t)
-{
-	for (unsigned i = 0; i < t->listeners; i++) {
-		(void)evconnlistener_disable(t->listener[i].event);
-	}
-	t->paused = true;
-}
-
-static void resume_listening(struct tcp *t)
-{
-	for (unsigned i = 0; i < t->listeners; i++) {
-		(void)evconnlistener_enable(t->listener[i].event);
-	}
-	t->paused = false;
-}
-
-/** Look after the limits of time; finer than the idle limit, so that this is kept to a quarter. */
-static void start_ticking(struct tcp *t)
-{
-	int64_t ms = t->conf->tcp_idle_ms / 4;
-	ms = ms < TICK_MIN_MS ? TICK_MIN_MS : ms > TICK_MAX_MS ? TICK_MAX_MS : ms;
-	struct timeval interval = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-	if (!event_pending(t->tick, EV_TIMEOUT, NULL)) {
-		(void)event_add(t->tick, &interval);
-	}
-}
-
 /* A connection's life */
-
-static size_t unsent(const struct connection *c)
-{
-	return evbuffer_get_length(bufferevent_get_output(c->bev));
-}
 
 static void tell(const struct connection *c, enum tcp_news news)
 {
@@ -116,18 +40,18 @@ static void tell(const struct connection *c, enum tcp_news news)
 	}
 }
 
-static void connection_close(struct connection *c)
+void tcp_connection_close(struct connection *c)
 {
 	struct tcp *t = c->tcp;
 	tell(c, TCP_CLOSED);
-	t->unsent -= unsent(c);
+	t->unsent -= tcp_unsent(c);
 	bufferevent_free(c->bev);
 	c->bev = NULL;
 	c->generation++;
 	t->open--;
 	stats_lower(t->stats, STAT_TCP_CONNECTIONS_NOW);
 	if (t->paused) {
-		resume_listening(t);
+		tcp_resume_listening(t);
 	}
 }
 
@@ -140,7 +64,7 @@ static bool is_flooded(const struct tcp *t)
 /** Whether another query may be taken: not from whom we owe much already. */
 static bool takes_query(const struct connection *c)
 {
-	size_t owed = unsent(c);
+	size_t owed = tcp_unsent(c);
 	return !c->ending && c->waiting < TCP_IN_FLIGHT_MAX &&
 	       owed + c->tcp->answers.len <= c->tcp->conf->tcp_unsent_max &&
 	       (owed == 0 || !is_flooded(c->tcp));
@@ -151,8 +75,8 @@ static bool takes_query(const struct connection *c)
  */
 static void settle(struct connection *c)
 {
-	if (c->starved || (c->ending && !c->held && c->waiting == 0 && unsent(c) == 0)) {
-		connection_close(c);
+	if (c->starved || (c->ending && !c->held && c->waiting == 0 && tcp_unsent(c) == 0)) {
+		tcp_connection_close(c);
 	} else if (takes_query(c)) {
 		(void)bufferevent_enable(c->bev, EV_READ);
 	} else {
@@ -180,7 +104,7 @@ static void write_answers(struct connection *c)
 {
 	struct writer *w = &c->tcp->answers;
 	size_t sent = 0;
-	if (w->len > 0 && unsent(c) == 0) {
+	if (w->len > 0 && tcp_unsent(c) == 0) {
 		ssize_t n = send(
 			bufferevent_getfd(c->bev), w->data, w->len, MSG_DONTWAIT | MSG_NOSIGNAL);
 		sent = n > 0 ? (size_t)n : 0; /* an error shows again when the rest is written */
@@ -308,7 +232,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	struct connection *c = arg;
 	(void)bev;
 	if (what & BEV_EVENT_ERROR) {
-		connection_close(c);
+		tcp_connection_close(c);
 	} else if (what & BEV_EVENT_EOF) {
 		c->ending = true; /* it may still read: RFC 7766 §6.2.4 */
 		c->frame_ms = 0;
@@ -331,7 +255,7 @@ static enum tcp_peer send_frame(struct connection *c, struct span message)
 {
 	struct tcp *tcp = c->tcp;
 	c->active_ms = clock_ms();
-	if (unsent(c) > 0 && is_flooded(tcp) && !c->starved) {
+	if (tcp_unsent(c) > 0 && is_flooded(tcp) && !c->starved) {
 		/* One large answer may be owed to thousands, who asked the same. */
 		stats_add(tcp->stats, STAT_DROP_TCP_UNSENT, 1);
 		c->starved = true;
@@ -347,7 +271,7 @@ static enum tcp_peer send_frame(struct connection *c, struct span message)
 		evbuffer_add(output, message.data, message.len) != 0) {
 		c->starved = true; /* the tick closes it */
 	}
-	return unsent(c) > tcp->conf->tcp_unsent_max ? TCP_FULL : TCP_READY;
+	return tcp_unsent(c) > tcp->conf->tcp_unsent_max ? TCP_FULL : TCP_READY;
 }
 
 void tcp_send(struct tcp *tcp, const struct requestor *to, struct span message)
@@ -408,7 +332,7 @@ void tcp_set_notify(struct tcp *tcp, tcp_notify *notify)
 static enum counter overdue(const struct connection *c, int64_t now)
 {
 	int64_t idle_ms = c->tcp->conf->tcp_idle_ms;
-	bool owes = unsent(c) > 0;
+	bool owes = tcp_unsent(c) > 0;
 	if (owes && now - c->taken_ms >= idle_ms) {
 		return STAT_DROP_TCP_UNSENT;
 	}
@@ -428,7 +352,7 @@ static void check_connection(struct connection *c, int64_t now)
 	enum counter reason = overdue(c, now);
 	if (reason != STAT_COUNT) {
 		stats_add(t->stats, reason, 1);
-		connection_close(c);
+		tcp_connection_close(c);
 		return;
 	}
 	if (c->waiting > 0 && now - c->active_ms >= t->conf->forward_timeout_ms + GRACE_MS) {
@@ -450,68 +374,27 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		}
 	}
 	if (t->paused) {
-		resume_listening(t);
+		tcp_resume_listening(t);
 	}
 	if (t->open == 0) {
 		(void)event_del(t->tick);
 	}
 }
 
-/* Accepting */
+/* Beginning */
 
-static bool same_address(const struct endpoint *a, const struct endpoint *b)
+/** Finer than the idle limit, so that this is kept to a quarter. */
+void tcp_start_ticking(struct tcp *t)
 {
-	if (a->sa.sa_family != b->sa.sa_family) {
-		return false;
+	int64_t ms = t->conf->tcp_idle_ms / 4;
+	ms = ms < TICK_MIN_MS ? TICK_MIN_MS : ms > TICK_MAX_MS ? TICK_MAX_MS : ms;
+	struct timeval interval = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+	if (!event_pending(t->tick, EV_TIMEOUT, NULL)) {
+		(void)event_add(t->tick, &interval);
 	}
-	return a->sa.sa_family == AF_INET ? a->in.sin_addr.s_addr == b->in.sin_addr.s_addr
-					  : memcmp(&a->in6.sin6_addr, &b->in6.sin6_addr,
-						    sizeof(a->in6.sin6_addr)) == 0;
 }
 
-/** The one of two connections, either may be NULL, that is to make room for a new one. */
-static struct connection *idler(struct connection *one, struct connection *other)
-{
-	if (other->waiting > 0 || other->held || unsent(other) > 0) {
-		return one;
-	}
-	return !one || other->active_ms < one->active_ms ? other : one;
-}
-
-/**
- * A slot for a new connection of `peer`. Where it, or all together, have their share, the one that
- * is idle for the longest time makes room (RFC 7766 §6.2.3); NULL where none is idle.
- */
-static struct connection *find_slot(struct tcp *t, const struct endpoint *peer)
-{
-	struct connection *slot = NULL, *idle = NULL, *idle_of_peer = NULL;
-	uint32_t of_peer = 0;
-	for (uint32_t i = 0; i < t->conf->tcp_connections_max; i++) {
-		struct connection *c = &t->connection[i];
-		if (!c->bev) {
-			slot = slot ? slot : c;
-			continue;
-		}
-		idle = idler(idle, c);
-		if (same_address(&c->peer, peer)) {
-			idle_of_peer = idler(idle_of_peer, c);
-			of_peer++;
-		}
-	}
-	if (of_peer < t->conf->tcp_connections_peer_max && slot) {
-		return slot;
-	}
-	slot = of_peer < t->conf->tcp_connections_peer_max ? idle : idle_of_peer;
-	stats_add(t->stats, STAT_DROP_TCP_LIMIT, 1);
-	if (slot) {
-		connection_close(slot);
-	}
-	return slot;
-}
-
-/** Begin to read. `fd` is transferred, and closed by a failure. @return 0; -ENOMEM */
-static int connection_open(
-	struct connection *c, int fd, const struct endpoint *peer, bool elsewhere)
+int tcp_connection_open(struct connection *c, int fd, const struct endpoint *peer, bool elsewhere)
 {
 	struct tcp *t = c->tcp;
 	struct bufferevent *bev = bufferevent_socket_new(t->base, fd, BEV_OPT_CLOSE_ON_FREE);
@@ -538,40 +421,6 @@ static int connection_open(
 	stats_add(t->stats, STAT_TCP_CONNECTIONS, 1);
 	stats_add(t->stats, STAT_TCP_CONNECTIONS_NOW, 1);
 	return 0;
-}
-
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa,
-	int len, void *arg)
-{
-	const struct listener *l = arg;
-	struct tcp *t = l->tcp;
-	struct endpoint peer = {.len = (socklen_t)len};
-	int on = 1;
-	(void)listener;
-	memcpy(&peer.in6, sa, (size_t)len < sizeof(peer.in6) ? (size_t)len : sizeof(peer.in6));
-	struct connection *c = find_slot(t, &peer);
-	if (!c) {
-		close(fd);
-		return;
-	}
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connection_open(c, fd, &peer, l->elsewhere) != 0) {
-		stats_add(t->stats, STAT_DROP_TCP_LIMIT, 1);
-		return;
-	}
-	start_ticking(t);
-}
-
-/** accept failed: without descriptors or memory, wait for the tick or for a connection to close. */
-static void on_accept_error(struct evconnlistener *listener, void *arg)
-{
-	struct tcp *t = ((const struct listener *)arg)->tcp;
-	int error = EVUTIL_SOCKET_ERROR();
-	(void)listener;
-	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
-		pause_listening(t);
-		start_ticking(t);
-	}
 }
 
 /* The whole */
@@ -603,66 +452,9 @@ int tcp_open(struct tcp **tcp, struct event_base *base, const struct conf *conf,
 	return 0;
 }
 
-static bool set_on(int fd, int level, int name)
-{
-	const int on = 1;
-	return setsockopt(fd, level, name, &on, sizeof(on)) == 0;
-}
-
-static int bind_socket(int fd, const struct endpoint *at, bool inside)
-{
-	bool done =
-		set_on(fd, SOL_SOCKET, SO_REUSEADDR) && set_on(fd, SOL_SOCKET, SO_REUSEPORT) &&
-		(at->sa.sa_family != AF_INET6 || set_on(fd, IPPROTO_IPV6, IPV6_V6ONLY)) &&
-		(!inside || setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo")) == 0) &&
-		bind(fd, &at->sa, at->len) == 0;
-	return done ? 0 : -errno;
-}
-
-/** evconnlistener_new_bind would do, but that it ties nothing to an interface. */
-static int add_listener(struct tcp *t, int fd, bool elsewhere)
-{
-	struct listener *l = &t->listener[t->listeners];
-	*l = (struct listener){.tcp = t, .elsewhere = elsewhere};
-	errno = 0;
-	l->event = evconnlistener_new(t->base, on_accept, l, LEV_OPT_CLOSE_ON_FREE, BACKLOG, fd);
-	if (!l->event) {
-		return errno != 0 ? -errno : -ENOMEM;
-	}
-	evconnlistener_set_error_cb(l->event, on_accept_error);
-	t->listeners++;
-	return 0;
-}
-
-int tcp_listen(struct tcp *tcp, const struct endpoint *at, unsigned how)
-{
-	if (tcp->listeners == TCP_LISTENERS_MAX) {
-		return -EMFILE;
-	}
-	int fd = socket(at->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	if (fd < 0) {
-		return -errno;
-	}
-	int r = bind_socket(fd, at, (how & LISTEN_INSIDE) != 0);
-	if (r == 0) {
-		r = add_listener(tcp, fd, (how & LISTEN_ELSEWHERE) != 0);
-	}
-	if (r != 0) {
-		close(fd);
-	}
-	return r;
-}
-
-static void close_listeners(struct tcp *t)
-{
-	while (t->listeners > 0) {
-		evconnlistener_free(t->listener[--t->listeners].event);
-	}
-}
-
 void tcp_finish(struct tcp *tcp)
 {
-	close_listeners(tcp);
+	tcp_close_listeners(tcp);
 	for (uint32_t i = 0; i < tcp->conf->tcp_connections_max; i++) {
 		struct connection *c = &tcp->connection[i];
 		if (c->bev) {
@@ -682,10 +474,10 @@ void tcp_close(struct tcp *tcp)
 	if (!tcp) {
 		return;
 	}
-	close_listeners(tcp);
+	tcp_close_listeners(tcp);
 	for (uint32_t i = 0; tcp->connection && i < tcp->conf->tcp_connections_max; i++) {
 		if (tcp->connection[i].bev) {
-			connection_close(&tcp->connection[i]);
+			tcp_connection_close(&tcp->connection[i]);
 		}
 	}
 	if (tcp->tick) {
