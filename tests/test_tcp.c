@@ -516,9 +516,135 @@ static void a_frame_over_the_limit_ends_the_connection(void **state)
 	RUN_UNTIL(s, s->forwarded == 1);
 	reply(s, 0);
 	assert_int_equal(take(s, fd), 0);
-	assert_int_equal(send(fd, "\2\1", 2, 0), 2);
+	/* It is a query: what is passed on may be longer. */
+	assert_int_equal(send(fd, "\2\1\0\0\1\0", 6, 0), 6);
 	take_end(s, fd);
 	assert_int_equal(count(s, STAT_DROP_TCP_FRAME), 1);
+}
+
+/* Messages that are no queries */
+
+/** An UPDATE of that length, with octets that all differ from their neighbours'. */
+static void put_update(uint8_t frame[2 + 65535], size_t len, char order)
+{
+	for (size_t i = 0; i < len; i++) {
+		frame[2 + i] = (uint8_t)(i ^ i >> 8);
+	}
+	octets_put_u16(frame, (uint16_t)len);
+	frame[2 + 2] = 5 << 3;
+	frame[2 + HEADER_LEN] = (uint8_t)order;
+}
+
+/** Send all, or as much as is taken while the server reads. @return how much */
+static size_t send_slowly(struct server *s, int fd, const uint8_t *octets, size_t len)
+{
+	size_t sent = 0;
+	for (unsigned idle = 0; sent < len && idle < 20;) {
+		ssize_t n = send(fd, octets + sent, len - sent, MSG_NOSIGNAL);
+		sent += n > 0 ? (size_t)n : 0;
+		idle = n > 0 ? 0 : idle + 1;
+		turn(s);
+	}
+	return sent;
+}
+
+static void what_is_no_query_may_be_as_long_as_messages_get(void **state)
+{
+	static const size_t lengths[] = {4097, 30000, 65535};
+	static uint8_t frame[2 + 65535], back[2 + 65535];
+	struct server *s = *state;
+	start(s);
+	int fd = client(s);
+	for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
+		size_t len = 2 + lengths[i];
+		put_update(frame, lengths[i], ORDER_ANSWER);
+		assert_int_equal(send_slowly(s, fd, frame, len), len);
+		take_octets(s, fd, back, len);
+		frame[2 + 2] |= 0x80;
+		assert_memory_equal(back, frame, len);
+	}
+	ask(fd, 7, ORDER_ANSWER); /* and what comes behind them is read */
+	assert_int_equal(take(s, fd), 7);
+	close(fd);
+}
+
+static void what_it_is_is_waited_for(void **state)
+{
+	struct server *s = *state;
+	start(s);
+	int fd = client(s);
+	assert_int_equal(send(fd, "\377\377", 2, 0), 2);
+	settle(s);
+	assert_int_equal(send(fd, "\1\2\0", 3, 0), 3);
+	settle(s);
+	assert_int_equal(count(s, STAT_DROP_TCP_FRAME), 0);
+	assert_int_equal(send(fd, "\0", 1, 0), 1);
+	take_end(s, fd);
+	assert_int_equal(count(s, STAT_DROP_TCP_FRAME), 1);
+}
+
+enum { AT_ONCE = 16 }; /* large messages that may arrive */
+
+/** However many begin to send large messages, the others wait; queries do not. */
+static void large_messages_are_few_at_once(void **state)
+{
+	static uint8_t frame[2 + 65535];
+	struct server *s = *state;
+	int fd[AT_ONCE + 1];
+	s->conf.tcp_connections_max = s->conf.tcp_connections_peer_max = 32;
+	start(s);
+	put_update(frame, 65535, ORDER_FORWARD);
+	for (unsigned i = 0; i < AT_ONCE; i++) {
+		fd[i] = client(s);
+		assert_int_equal(send_slowly(s, fd[i], frame, 60000), 60000);
+	}
+	int late = fd[AT_ONCE] = client(s);
+	ask(late, 1, ORDER_ANSWER);
+	assert_int_equal(take(s, late), 1);
+	(void)send_slowly(s, late, frame, sizeof(frame));
+	pass_ms(s, 50);
+	assert_int_equal(s->forwarded, 0);
+	int other = client(s);
+	ask(other, 2, ORDER_ANSWER);
+	assert_int_equal(take(s, other), 2);
+	close(other);
+	reset(fd[0]); /* which makes room */
+	RUN_UNTIL(s, s->forwarded == 1);
+	for (unsigned i = 1; i < AT_ONCE; i++) {
+		assert_int_equal(send_slowly(s, fd[i], frame + 60000, 5537), 5537);
+		RUN_UNTIL(s, s->forwarded == 1 + i);
+	}
+	fd[0] = client(s);
+	assert_int_equal(send_slowly(s, fd[0], frame, sizeof(frame)), sizeof(frame));
+	RUN_UNTIL(s, s->forwarded == 1 + AT_ONCE);
+	for (unsigned i = 0; i <= AT_ONCE; i++) {
+		close(fd[i]);
+	}
+}
+
+/** Who says that no more comes keeps no room, though it may still wait for answers. */
+static void who_sends_half_a_large_message_keeps_no_room(void **state)
+{
+	static uint8_t frame[2 + 65535];
+	struct server *s = *state;
+	int fd[AT_ONCE];
+	s->conf.tcp_connections_max = s->conf.tcp_connections_peer_max = 32;
+	start(s);
+	put_update(frame, 65535, ORDER_FORWARD);
+	for (unsigned i = 0; i < AT_ONCE; i++) {
+		fd[i] = client(s);
+		ask(fd[i], 1, ORDER_FORWARD);
+		assert_int_equal(send_slowly(s, fd[i], frame, 60000), 60000);
+		assert_int_equal(shutdown(fd[i], SHUT_WR), 0);
+	}
+	int late = client(s);
+	(void)send_slowly(s, late, frame, sizeof(frame));
+	RUN_UNTIL(s, s->forwarded == AT_ONCE + 1);
+	assert_int_equal(tcp_connections(s->tcp), AT_ONCE + 1);
+	close(late);
+	for (unsigned i = 0; i < AT_ONCE; i++) {
+		close(fd[i]);
+	}
 }
 
 static void who_reads_no_answers_is_read_no_more_and_closed(void **state)
@@ -864,6 +990,10 @@ int main(void)
 		STATEMENT(a_reset_harms_nobody_else),
 		STATEMENT(a_frame_shorter_than_a_header_ends_the_connection),
 		STATEMENT(a_frame_over_the_limit_ends_the_connection),
+		STATEMENT(what_is_no_query_may_be_as_long_as_messages_get),
+		STATEMENT(what_it_is_is_waited_for),
+		STATEMENT(large_messages_are_few_at_once),
+		STATEMENT(who_sends_half_a_large_message_keeps_no_room),
 		STATEMENT(who_reads_no_answers_is_read_no_more_and_closed),
 		STATEMENT(large_answers_for_all_at_once_are_not_kept_without_limit),
 		STATEMENT(who_reads_late_gets_everything),

@@ -26,6 +26,8 @@ enum {
 	MESSAGE_MAX = 65535,
 	ANSWERS_SIZE = 2 * (PREFIX_LEN + MESSAGE_MAX),
 	UNSENT_SHARES = 64, /* connections that may have their limit of unsent output at once */
+	LARGE_MAX = 16,     /* connections that may send large messages at once: 1 MiB */
+	OPCODE_END = 4,     /* octets of a message that tell its opcode */
 	TICK_MIN_MS = 10,
 	TICK_MAX_MS = 1000,
 	GRACE_MS = 1000 /* beyond the forwarder's own limit: then its answer never comes */
@@ -40,9 +42,26 @@ static void tell(const struct connection *c, enum tcp_news news)
 	}
 }
 
+/** Room for a message that is larger than a query. @return false: others have all of it */
+static bool take_room(struct connection *c)
+{
+	if (!c->large && c->tcp->large < LARGE_MAX) {
+		c->large = true;
+		c->tcp->large++;
+	}
+	return c->large;
+}
+
+static void give_room(struct connection *c)
+{
+	c->tcp->large -= c->large;
+	c->large = false;
+}
+
 void tcp_connection_close(struct connection *c)
 {
 	struct tcp *t = c->tcp;
+	give_room(c);
 	tell(c, TCP_CLOSED);
 	t->unsent -= tcp_unsent(c);
 	bufferevent_free(c->bev);
@@ -77,7 +96,7 @@ static void settle(struct connection *c)
 {
 	if (c->starved || (c->ending && !c->held && c->waiting == 0 && tcp_unsent(c) == 0)) {
 		tcp_connection_close(c);
-	} else if (takes_query(c)) {
+	} else if (takes_query(c) && !c->crowded) {
 		(void)bufferevent_enable(c->bev, EV_READ);
 	} else {
 		(void)bufferevent_disable(c->bev, EV_READ);
@@ -147,25 +166,42 @@ static unsigned serve_query(struct connection *c, struct span message)
 enum frame {
 	FRAME_NONE,    /* nothing is left */
 	FRAME_PARTIAL, /* the rest has yet to come */
+	FRAME_CROWDED, /* likewise, but there is no room for it now */
 	FRAME_WHOLE,
 	FRAME_BAD /* over the limit, or shorter than a header */
 };
 
-static enum frame next_frame(struct reader *r, size_t max, struct span *message)
+/** Queries are short; what is passed on, an UPDATE perhaps, may be as long as messages get. */
+static enum frame next_large_frame(struct connection *c, const struct reader *r, size_t len)
+{
+	if (reader_left(r) < PREFIX_LEN + OPCODE_END) {
+		return FRAME_PARTIAL;
+	}
+	if ((octets_u16(r->data + r->at + PREFIX_LEN + 2) & FLAG_OPCODE) == 0) {
+		return FRAME_BAD;
+	}
+	if (reader_left(r) < PREFIX_LEN + len) {
+		return take_room(c) ? FRAME_PARTIAL : FRAME_CROWDED;
+	}
+	return FRAME_WHOLE;
+}
+
+static enum frame next_frame(struct connection *c, struct reader *r, struct span *message)
 {
 	if (reader_left(r) < PREFIX_LEN) {
 		return reader_left(r) == 0 ? FRAME_NONE : FRAME_PARTIAL;
 	}
 	size_t len = octets_u16(r->data + r->at);
-	if (len < HEADER_LEN || len > max) {
-		return FRAME_BAD;
+	enum frame frame = len < HEADER_LEN                    ? FRAME_BAD
+			   : len > c->tcp->conf->tcp_frame_max ? next_large_frame(c, r, len)
+			   : reader_left(r) < PREFIX_LEN + len ? FRAME_PARTIAL
+							       : FRAME_WHOLE;
+	if (frame == FRAME_WHOLE) {
+		give_room(c);
+		r->at += PREFIX_LEN;
+		*message = reader_span(r, len);
 	}
-	if (reader_left(r) < PREFIX_LEN + len) {
-		return FRAME_PARTIAL;
-	}
-	r->at += PREFIX_LEN;
-	*message = reader_span(r, len);
-	return FRAME_WHOLE;
+	return frame;
 }
 
 /** Serve the frames that are there. @return what comes behind the last one that was served */
@@ -177,7 +213,7 @@ static enum frame serve_frames(struct connection *c, struct reader *r)
 	enum frame frame = FRAME_NONE;
 	while (takes_query(c)) {
 		struct span message;
-		frame = next_frame(r, t->conf->tcp_frame_max, &message);
+		frame = next_frame(c, r, &message);
 		if (frame != FRAME_WHOLE) {
 			break;
 		}
@@ -207,9 +243,10 @@ static void serve_input(struct connection *c)
 		/* There is no telling where the next frame would begin. */
 		stats_add(c->tcp->stats, STAT_DROP_TCP_FRAME, 1);
 		c->ending = true;
-	} else if (frame == FRAME_PARTIAL && c->frame_ms == 0) {
+	} else if ((frame == FRAME_PARTIAL || frame == FRAME_CROWDED) && c->frame_ms == 0) {
 		c->frame_ms = clock_ms();
 	}
+	c->crowded = frame == FRAME_CROWDED;
 }
 
 static void on_readable(struct bufferevent *bev, void *arg)
@@ -227,6 +264,14 @@ static void on_written(struct bufferevent *bev, void *arg)
 	on_readable(bev, arg);
 }
 
+/** Of a frame whose end will not come. */
+static void forget_frame(struct connection *c)
+{
+	struct evbuffer *input = bufferevent_get_input(c->bev);
+	(void)evbuffer_drain(input, evbuffer_get_length(input));
+	give_room(c);
+}
+
 static void on_event(struct bufferevent *bev, short what, void *arg)
 {
 	struct connection *c = arg;
@@ -236,6 +281,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 	} else if (what & BEV_EVENT_EOF) {
 		c->ending = true; /* it may still read: RFC 7766 §6.2.4 */
 		c->frame_ms = 0;
+		forget_frame(c);
 		tell(c, TCP_HALF_CLOSED);
 		settle(c);
 	}
@@ -415,6 +461,7 @@ int tcp_connection_open(struct connection *c, int fd, const struct endpoint *pee
 	c->held = false;
 	c->ending = false;
 	c->starved = false;
+	c->crowded = false;
 	c->frame_ms = 0;
 	c->active_ms = clock_ms();
 	t->open++;

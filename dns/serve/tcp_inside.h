@@ -24,6 +24,8 @@ struct connection {
 	bool held;         /* queries of it were passed on */
 	bool ending;       /* reads no more, and closes once its answers are out */
 	bool starved;      /* an answer was lost for want of memory: to be closed */
+	bool large;        /* a message beyond the limit of queries arrives: one of `large` */
+	bool crowded;      /* one is to arrive, once others make room: nothing is read until then */
 	int64_t active_ms; /* last whole query or answer */
 	int64_t frame_ms;  /* when the frame that is not whole yet began; 0: none */
 	int64_t taken_ms;  /* when the peer last took some of what is unsent */
@@ -47,6 +49,7 @@ struct tcp {
 	struct listener listener[TCP_LISTENERS_MAX];
 	bool paused; /* listeners are disabled: no descriptors left */
 	unsigned open;
+	unsigned large;                /* connections with a large message that arrives */
 	size_t unsent;                 /* octets of output, of all connections together */
 	struct connection *connection; /* conf->tcp_connections_max slots */
 	struct writer answers;         /* of the connection that is being served */

@@ -186,6 +186,26 @@ def test_a_whole_update_arrives(mesh, network, recorder, tcp):
     assert recorder.seen.count(octets) == 1
 
 
+@pytest.mark.parametrize("length", [4097, 30000, 65535])
+def test_a_long_update_arrives_over_tcp(mesh, network, recorder, length):
+    network.set_resolv_conf(EXTRA[4])
+    mesh.start()
+    octets = dns.update.UpdateMessage("example.org").to_wire()
+    octets += bytes(number * number % 251 for number in range(length - len(octets)))
+    for _ in range(3):
+        assert exchange(octets, EXTRA[4], tcp=True) == as_response(octets)
+    assert recorder.seen.count(octets) == 3
+
+
+def test_a_long_query_is_refused(mesh, network, recorder):
+    network.set_resolv_conf(EXTRA[4])
+    mesh.start(config=ALL)
+    octets = dns.message.make_query("example.org", "SOA").to_wire()
+    with pytest.raises(ConnectionResetError):
+        exchange(octets + bytes(5000), EXTRA[4], tcp=True)
+    assert not any(len(one) > 5000 for one in recorder.seen)
+
+
 def test_what_asks_us_ourselves_has_no_other_server(mesh):
     one = mesh.start(config=ALL)
     octets = dns.update.UpdateMessage("example.org").to_wire()

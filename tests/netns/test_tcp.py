@@ -96,8 +96,8 @@ def test_idle_connection_is_closed(mesh):
 
 
 @pytest.mark.parametrize("octets", [
-    struct.pack("!H", 4097) + b"x" * 100, struct.pack("!H", 0), struct.pack("!H", 11) + b"x" * 11,
-], ids=["too large", "empty", "less than a header"])
+    struct.pack("!H", 4097) + bytes(100), struct.pack("!H", 0), struct.pack("!H", 11) + b"x" * 11,
+], ids=["too large a query", "empty", "less than a header"])
 def test_frame_that_makes_no_sense_closes_the_connection(mesh, octets):
     one = mesh.start("--no-redirect")
     with Connection() as bad:
