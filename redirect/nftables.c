@@ -352,29 +352,55 @@ bool nftables_is_installed(void)
 	       netlink_find_table(CLOSED_NAME, sizeof CLOSED_NAME);
 }
 
-/** What is there already, as it is to be, stays. */
-static int make_lasting(const struct mnl_socket *nl, struct ruleset *set, struct batch *b,
+static int compile_lasting(struct ruleset *set, const struct rules *rules, struct batch *b,
 	struct redirect_error *error)
 {
-	const int err = nft_take_digest(b, set, LASTING_NAME);
+	int err;
 
-	if (err) {
-		return nft_explain(b, b->count, err, error);
+	ruleset_compile(set, rules, RULESET_LASTING);
+	err = nft_take_digest(b, set, LASTING_NAME);
+	return err ? nft_explain(b, b->count, err, error) : 0;
+}
+
+bool nftables_is_installed_so(const struct rules *rules)
+{
+	struct ruleset *set = malloc(sizeof *set);
+	struct batch *b = malloc(sizeof *b);
+	struct redirect_error error;
+	const bool so = set && b && compile_lasting(set, rules, b, &error) == 0 &&
+			unchanged_is(set, LASTING_NAME) &&
+			!netlink_find_table(CLOSED_NAME, sizeof CLOSED_NAME);
+
+	free(b);
+	free(set);
+	return so;
+}
+
+/** What is there already, as it is to be, stays. */
+static int make_lasting(const struct ruleset *set, struct batch *b, struct redirect_error *error)
+{
+	struct mnl_socket *nl;
+	int err;
+
+	if (unchanged_is(set, LASTING_NAME)) {
+		return 0;
 	}
-	return unchanged_is(set, LASTING_NAME) ? 0 : send_ruleset(nl, set, LASTING_NAME, b, error);
+	err = netlink_open(&nl, error);
+	if (err == 0) {
+		err = send_ruleset(nl, set, LASTING_NAME, b, error);
+		mnl_socket_close(nl);
+	}
+	return err;
 }
 
 int nftables_install(const struct rules *rules, struct redirect_error *error)
 {
 	struct ruleset *set = malloc(sizeof *set);
 	struct batch *b = malloc(sizeof *b);
-	struct mnl_socket *nl = NULL;
-	int err = set && b ? netlink_open(&nl, error) : out_of_memory(error);
+	int err = set && b ? compile_lasting(set, rules, b, error) : out_of_memory(error);
 
 	if (err == 0) {
-		ruleset_compile(set, rules, RULESET_LASTING);
-		err = make_lasting(nl, set, b, error);
-		mnl_socket_close(nl);
+		err = make_lasting(set, b, error);
 	}
 	if (err == 0) {
 		remove_closed(b); /* it comes first, and its port may be another */

@@ -30,5 +30,6 @@ int nftables_set_installed_servers(const struct rules *before, const struct rule
 int nftables_uninstall(const struct rules *rules, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 bool nftables_is_installed(void);
+bool nftables_is_installed_so(const struct rules *rules);
 int nftables_print(const struct rules *rules, FILE *out) __attribute__((warn_unused_result));
 void nftables_print_removal(FILE *out);

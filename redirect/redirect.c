@@ -189,6 +189,11 @@ bool redirect_is_installed(void)
 	return nftables_is_installed() || ebpf_is_installed();
 }
 
+bool redirect_is_installed_so(const struct rules *rules)
+{
+	return !wants_ebpf(rules) && nftables_is_installed_so(rules) && !ebpf_is_installed();
+}
+
 bool redirect_is_pinned(void)
 {
 	return ebpf_is_installed();

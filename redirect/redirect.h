@@ -148,8 +148,8 @@ void redirect_close(struct redirect *redirect);
 
 /**
  * Install the rules to last, in the table inet kuma_dns_installed, in one batch: all of them or
- * none. What an earlier call installed is replaced. A daemon's own table may be beside it: its nat
- * rules come first as long as it lives, and these go on when it ends.
+ * none. What an earlier call installed is replaced, unless it is the same. A daemon's own table may
+ * be beside it: its nat rules come first as long as it lives, and these go on when it ends.
  *
  * @return as redirect_open, but no owner is needed
  */
@@ -175,6 +175,9 @@ int redirect_uninstall(const struct rules *rules, struct redirect_error *error)
 
 /** Whether one of these is there, as far as we may know: CAP_NET_ADMIN is needed to see it. */
 bool redirect_is_installed(void);
+
+/** Whether redirect_install would find everything as it is to be, and change nothing. */
+bool redirect_is_installed_so(const struct rules *rules);
 
 /** Whether programs are pinned for this network namespace, as far as we may know: bpffs is root's.
  */

@@ -233,8 +233,11 @@ def test_install_says_what_it_did_and_can_be_repeated(scene):
     assert first == ("installed: all of port 53, IPv4 and IPv6, UDP and TCP, to port 15053; inbound TCP to port 15006; "
                      "outbound TCP to port 15001, except of UID 5678\n")
     rules = scene.rules()
-    assert scene.install("--capture-all") == first.replace("installed:", "installed anew:")
+    assert scene.install("--capture-all") == first.replace("installed:", "installed already:")
     assert scene.rules() == rules and "flags" not in rules
+    assert scene.install().startswith("installed anew: ")
+    assert scene.install("--capture-all") == first.replace("installed:", "installed anew:")
+    assert scene.rules() == rules
     assert scene.kuma_dns("uninstall") == (0, "uninstalled\n", "")
     assert scene.kuma_dns("uninstall") == (0, "nothing was installed\n", "")
     assert scene.rules() == ""

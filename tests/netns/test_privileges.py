@@ -282,7 +282,7 @@ def test_init_container_installs_with_two_capabilities_and_a_read_only_root(netw
     flags = ["--kuma-dp-user", str(USER), "--capture-all"]
     _, status = clients.run(*INIT, "grep", "CapEff", "/proc/self/status")
     assert int(status.split()[1], 16) == NET_ADMIN | NET_RAW
-    for said in ("installed: ", "installed anew: "):
+    for said in ("installed: ", "installed already: "):
         status, text = clients.run(*INIT, daemons.binary(), "install", *flags)
         assert status == 0 and text.startswith(said), text
     assert tables() == ["table inet kuma_dns_installed"]
