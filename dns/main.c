@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,7 +42,8 @@ enum {
 	STATUS_USAGE = 2,
 	STOP_SIGNALS = 3,
 	FIRST_TABLE_LIMIT_S = 2, /* then we redirect without a table: forwarding works */
-	CANARY_PATIENCE_MS = 1000
+	CANARY_PATIENCE_MS = 1000,
+	LARGE = 128 << 10 /* octets: what is mapped by itself */
 };
 
 struct daemon {
@@ -224,6 +226,18 @@ static void share_descriptors(struct conf *conf)
 		log_warning("%llu file descriptors: at most %u TCP connections for each worker",
 			(unsigned long long)limit.rlim_cur, conf->tcp_connections_max);
 	}
+}
+
+/**
+ * Documents and tables are mapped one by one, so that the kernel has each back as soon as it is
+ * freed, by whichever thread. Left to itself malloc takes the first one that is freed for a habit:
+ * those that follow come from its heap, where a gap remains when a worker gives up the old table.
+ */
+static void map_what_is_large(void)
+{
+#ifdef __GLIBC__
+	(void)mallopt(M_MMAP_THRESHOLD, LARGE);
+#endif
 }
 
 /* Who was asked */
@@ -787,6 +801,7 @@ static int run(const struct conf *conf, char *const *arguments)
 		return STATUS_FAILURE;
 	}
 	share_descriptors(&d.conf);
+	map_what_is_large();
 	r = start(&d);
 	if (r != 0) {
 		log_error("cannot start: %s", strerror(-r));

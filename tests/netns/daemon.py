@@ -20,6 +20,12 @@ def binary():
     return os.path.abspath(os.environ.get("KUMA_DNS", ROOT / "build/kuma-dns"))
 
 
+def released():
+    """The daemon as it is released, for what a sanitizer would spoil; None where there is none."""
+    named = os.environ.get("RELEASED_KUMA_DNS") or (ROOT / "build/kuma-dns" if is_sanitized() else binary())
+    return os.path.abspath(named) if os.path.exists(named) else None
+
+
 def is_sanitized():
     """Whether it is a build with a sanitizer, which is some times slower."""
     return b"__asan_init" in pathlib.Path(binary()).read_bytes()
@@ -77,7 +83,7 @@ def http_get(connection, path):
 class Daemon:
     """One `kuma-dns run`. `config` is the file as nested dictionaries."""
 
-    def __init__(self, directory, config=None, flags=(), environment=None, wrapper=()):
+    def __init__(self, directory, config=None, flags=(), environment=None, wrapper=(), program=None):
         self.directory = pathlib.Path(directory)
         self.log_path = self.directory / "stderr"
         config = dict(config or {})
@@ -86,7 +92,7 @@ class Daemon:
         self.admin_socket = str(admin["socket"])
         self.config_path = self.directory / "kuma-dns.yaml"
         self.config_path.write_text(yaml(config) + "\n")
-        self.command = [*wrapper, binary(), "run", "--config", str(self.config_path), *flags]
+        self.command = [*wrapper, program or binary(), "run", "--config", str(self.config_path), *flags]
         self.started = time.monotonic()
         self.ready_after_ms = None
         with open(self.log_path, "wb") as log:

@@ -29,8 +29,8 @@ class Mesh:
         self.envoy.start()
         return self
 
-    def start(self, *flags, config=None, environment=None, wrapper=(), ready=True, owner=None):
-        """Start a daemon on this work directory; ready where not asked otherwise.
+    def start(self, *flags, config=None, environment=None, wrapper=(), ready=True, owner=None, program=None):
+        """Start a daemon on this work directory; ready where not asked otherwise; `program` instead of the usual one.
 
         `owner` is the UID that its own directory belongs to, where a wrapper makes it another one than ours.
         """
@@ -40,7 +40,7 @@ class Mesh:
         whole = {"table": {"workDir": self.directory, "pollInterval": "50ms"}}
         for section, keys in (config or {}).items():
             whole[section] = {**whole.get(section, {}), **keys} if isinstance(keys, dict) else keys
-        started = daemons.Daemon(directory, whole, flags, environment, wrapper)
+        started = daemons.Daemon(directory, whole, flags, environment, wrapper, program)
         self.daemons.append(started)
         return started.wait_ready() if ready else started
 
