@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * JSON to table. The outer object and its list of records are walked here, and jansson decodes one
- * value at a time: a tree of a whole document of 64 MiB would take a gigabyte. jansson's memory is
- * limited as well, because a single hostile value can have the size of the document.
+ * JSON to table. The outer object and its list of records are walked here; plain.c reads records as
+ * they nearly always are, and jansson decodes whatever else there is, one value at a time: a tree
+ * of a whole document of 64 MiB would take a gigabyte. jansson's memory is limited as well, because
+ * a single hostile value can have the size of the document.
  */
 #include "dns/mesh/document.h"
 
-#include <arpa/inet.h>
+#include "dns/mesh/plain.h"
+
 #include <errno.h>
 #include <jansson.h>
 #include <malloc.h>
@@ -14,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TTL_DEFAULT = 30, TTL_MAX = 0x7fffffff, PLAIN_ADDRESSES = 64 };
+enum { TTL_DEFAULT = 30, TTL_MAX = 0x7fffffff };
 
 enum member { RECORDS = 1, TTL = 2, LABELS = 4 };
 
@@ -28,7 +30,7 @@ struct decoder {
 	size_t record; /* number of the one that is read */
 	struct address *addresses;
 	size_t address_room;
-	struct address plain[PLAIN_ADDRESSES];
+	struct plain_record plain;
 };
 
 /* Octets that jansson may still take. document_read alone sets and reads it. */
@@ -175,14 +177,6 @@ static int value_read(struct decoder *decoder, json_t **value)
 	return refuse_at(decoder, decoder->at + (used < left ? used : left), error.text);
 }
 
-/* Whether the text spells an address; a colon means IPv6, whatever kind of address that is. */
-static bool address_read(const char *text, struct address *address)
-{
-	bool six = strchr(text, ':') != NULL;
-	address->len = six ? 16 : 4;
-	return inet_pton(six ? AF_INET6 : AF_INET, text, address->octets) == 1;
-}
-
 static int addresses_reserve(struct decoder *decoder, size_t count)
 {
 	if (count <= decoder->address_room) {
@@ -213,7 +207,8 @@ static int addresses_read(
 			return refuse(decoder, "records[%zu].ips[%zu]: expected a text, found %s",
 				decoder->record, i, kind_of(ip));
 		}
-		if (address_read(json_string_value(ip), &decoder->addresses[*count])) {
+		struct span text = {(const uint8_t *)json_string_value(ip), json_string_length(ip)};
+		if (plain_address(text, &decoder->addresses[*count])) {
 			++*count;
 			continue;
 		}
@@ -267,90 +262,25 @@ static int record_add(struct decoder *decoder, const json_t *record)
 		decoder, table_builder_add(decoder->builder, &owner, decoder->addresses, count));
 }
 
-/* Move past `literal`, if it stands at the cursor. */
-static bool take_literal(struct reader *r, const char *literal)
-{
-	size_t len = strlen(literal);
-	bool found = reader_left(r) >= len && memcmp(r->data + r->at, literal, len) == 0;
-	r->at += found ? len : 0;
-	return found;
-}
-
-/* A text that ends before its closing quote: printable ASCII, nothing escaped. */
-static bool take_plain_text(struct reader *r, struct span *text)
-{
-	const uint8_t *begin = r->data + r->at;
-	size_t left = reader_left(r);
-	size_t len = 0;
-	while (len < left && begin[len] != '"' && begin[len] != '\\' && begin[len] >= 0x20 &&
-		begin[len] < 0x7f) {
-		len++;
-	}
-	r->at += len;
-	*text = (struct span){begin, len};
-	return take_literal(r, "\"");
-}
-
-static bool plain_address(struct span text, struct address *address)
-{
-	char spelled[INET6_ADDRSTRLEN];
-	if (text.len >= sizeof spelled) {
-		return false;
-	}
-	memcpy(spelled, text.data, text.len);
-	spelled[text.len] = '\0';
-	return address_read(spelled, address);
-}
-
-/* Addresses up to the closing bracket. @return how many; -1: not plain */
-static int take_plain_addresses(struct decoder *decoder, struct reader *r)
-{
-	struct span text;
-	int count = 0;
-	do {
-		if (count == PLAIN_ADDRESSES || !take_literal(r, "\"") ||
-			!take_plain_text(r, &text) ||
-			!plain_address(text, &decoder->plain[count])) {
-			return -1;
-		}
-		count++;
-	} while (take_literal(r, ","));
-	return take_literal(r, "]}") ? count : -1;
-}
-
-/*
- * A record as Kuma writes nearly all of them: {"name":"…","ips":["…"]}, with nothing in it to be
- * reported. Several times as fast as a decoder that takes everything; whatever is not just so is
- * left to that one.
- *
- * @return 1: read, and the cursor is behind it; 0: not plain, and nothing is done; -errno
- */
-static int read_plain_record(struct decoder *decoder)
+/* @return 1: read, and the cursor is behind it; 0: not plain, and nothing is done; -errno */
+static int plain_record_add(struct decoder *decoder)
 {
 	struct reader r = reader_over(decoder->text);
-	struct span text;
-	struct dname owner;
+	struct plain_record *plain = &decoder->plain;
 	r.at = decoder->at;
-	if (!take_literal(&r, "{\"name\":\"") || !take_plain_text(&r, &text) ||
-		!take_literal(&r, ",\"ips\":[") ||
-		dname_from_text(&owner, (const char *)text.data, text.len) < 0) {
-		return 0;
-	}
-	int count = take_plain_addresses(decoder, &r);
-	if (count < 0) {
+	if (!plain_record_read(&r, plain)) {
 		return 0;
 	}
 	decoder->at = r.at;
-	int rc = fail(decoder,
-		table_builder_add(decoder->builder, &owner, decoder->plain, (size_t)count));
-	return rc < 0 ? rc : 1;
+	int rc = table_builder_add(decoder->builder, &plain->owner, plain->address, plain->count);
+	return rc < 0 ? fail(decoder, rc) : 1;
 }
 
 static int read_record(struct decoder *decoder)
 {
 	json_t *record;
 	skip_space(decoder);
-	int rc = read_plain_record(decoder);
+	int rc = plain_record_add(decoder);
 	if (rc != 0) {
 		return rc;
 	}
