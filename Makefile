@@ -6,6 +6,7 @@
 #   make fuzz     run each fuzz target for FUZZ_SECONDS
 #   make bench    compare with the limits of a server and a forwarder, and with peers
 #   make coverage lines that the unit tests reach
+#   make static   build/static/kuma-dns, one file that needs no library, with musl
 #   make install  to $(DESTDIR)$(PREFIX)
 #
 # Every build is the same archive with other flags: build/gcc (released), build/clang, build/asan, build/tsan,
@@ -64,7 +65,7 @@ CC_cov       := gcc
 CFLAGS_cov   := -O0 --coverage $(WARNINGS)
 LDFLAGS_cov  := --coverage
 
-.PHONY: all libraries packages run check check-build fuzz bench bench-quick coverage install uninstall clean format
+.PHONY: all libraries packages run check check-build fuzz bench bench-quick coverage static static-libraries install uninstall clean format
 all: $(BUILD)/kuma-dns
 
 $(BUILD)/kuma-dns: $(BUILD)/gcc/kuma-dns
@@ -150,6 +151,27 @@ bench bench-quick:
 	$(MAKE) --no-print-directory $(BUILD)/kuma-dns $(patsubst %,$(BUILD)/bench/%,echo forwarder load load_table asker)
 	$(PYTHON) tests/bench/bench --build $(BUILD) $(if $(filter bench-quick,$@),--quick)
 
+# With musl, static, its addresses random all the same, which musl-gcc knows nothing of. No eBPF: that would need libbpf,
+# libelf and more. Threads have the stack that glibc gives them.
+MUSL := $(BUILD)/static/libraries
+MUSL_LIB = /usr/lib/$(subst -gnu,-musl,$(shell gcc -print-multiarch))
+STATIC_SRCS := $(filter-out $(EBPF_SRCS) redirect/cgroup.c redirect/sockets.bpf.c,$(wildcard conf/*.c dns/*.c dns/*/*.c redirect/*.c)) $(wildcard conf/static/*.c)
+BASE_static = $(filter-out $(LIBS_CFLAGS),$(BASE)) -I$(MUSL)/include -idirafter $(MUSL)/include/kernel
+# Lengths of control messages have other types there.
+WARNINGS_static := $(filter-out -Wconversion -Wsign-conversion,$(WARNINGS)) $(WARNINGS_GCC)
+static: $(BUILD)/static/kuma-dns
+static-libraries: $(MUSL)/done
+$(MUSL)/done:
+	@tests/packages static
+	@conf/static/libraries $(MUSL)
+$(BUILD)/static/%.o: %.c $(MUSL)/done
+	@mkdir -p $(@D)
+	musl-gcc $(BASE_static) -O2 $(HARDEN) $(WARNINGS_static) -c -o $@ $<
+$(BUILD)/static/kuma-dns: $(STATIC_SRCS:%.c=$(BUILD)/static/%.o)
+	gcc -static-pie -nostdlib -Wl,-z,relro,-z,now,-z,stack-size=8388608,--gc-sections -o $@ \
+		$(MUSL_LIB)/rcrt1.o $(MUSL_LIB)/crti.o $^ -L$(MUSL)/lib -L$(MUSL_LIB) \
+		-lcares -levent_extra -levent_core -lcap-ng -ljansson -lyaml -lc -lgcc -lgcc_eh $(MUSL_LIB)/crtn.o
+
 # Seams are link-time: WRAP_<module> holds the --wrap flags of tests/test_<module>.c.
 WRAP_ahead := -Wl,--wrap=table_fetch_slot,--wrap=table_fetch_entry,--wrap=cache_fetch_chain,--wrap=cache_fetch_entry
 WRAP_alarms := -Wl,--wrap=calloc
@@ -196,4 +218,4 @@ format:
 clean:
 	rm -rf $(BUILD)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)

@@ -34,23 +34,22 @@ static bool parse_uid(const char *text, uint32_t *uid)
 	return true;
 }
 
-/** The entry of a name, or of a UID where that is NULL, in /etc/passwd. */
+/** The entry of a name, or of a UID where that is NULL, in /etc/passwd. Before there are threads.
+ */
 static bool find_here(const char *name, uint32_t uid, struct account *account)
 {
-	struct passwd entry;
-	struct passwd *found = NULL;
-	char text[PASSWD_SIZE];
+	const struct passwd *entry = NULL;
 	bool any = false;
 	FILE *file = fopen("/etc/passwd", "re");
 
-	while (file && !any && fgetpwent_r(file, &entry, text, sizeof text, &found) == 0) {
-		any = name ? strcmp(entry.pw_name, name) == 0 : entry.pw_uid == uid;
+	while (file && !any && (entry = fgetpwent(file)) != NULL) {
+		any = name ? strcmp(entry->pw_name, name) == 0 : entry->pw_uid == uid;
+	}
+	if (any) {
+		*account = (struct account){.uid = entry->pw_uid, .gid = entry->pw_gid};
 	}
 	if (file) {
 		fclose(file);
-	}
-	if (any) {
-		*account = (struct account){.uid = entry.pw_uid, .gid = entry.pw_gid};
 	}
 	return any;
 }
