@@ -175,6 +175,7 @@ $(BUILD)/static/kuma-dns: $(STATIC_SRCS:%.c=$(BUILD)/static/%.o)
 # Seams are link-time: WRAP_<module> holds the --wrap flags of tests/test_<module>.c.
 WRAP_ahead := -Wl,--wrap=table_fetch_slot,--wrap=table_fetch_entry,--wrap=cache_fetch_chain,--wrap=cache_fetch_entry
 WRAP_alarms := -Wl,--wrap=calloc
+WRAP_document := -Wl,--wrap=json_loadb
 WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=malloc,--wrap=calloc
 WRAP_forward := -Wl,--wrap=clock_gettime,--wrap=event_add,--wrap=event_free

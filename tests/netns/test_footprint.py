@@ -8,6 +8,7 @@ import concurrent.futures
 import json
 import pathlib
 import re
+import threading
 import time
 
 import pytest
@@ -146,13 +147,25 @@ def start_usual(mesh, flags, port):
     return one
 
 
+def write_meanwhile(path, over):
+    """Something that lives beside the table's file, as logs do."""
+    with open(path, "wb", buffering=0) as file:
+        while not over.wait(0.05):
+            file.write(b"x")
+
+
 def test_nothing_wakes_an_idle_daemon_but_its_poll(mesh):
     (mesh.directory / "table.json").write_bytes(document(100))
+    over = threading.Event()
+    neighbour = threading.Thread(target=write_meanwhile, args=(mesh.directory / "neighbour", over), daemon=True)
+    neighbour.start()
     started = {setting: start_usual(mesh, flags, daemons.PORT + number)
                for number, (setting, flags) in enumerate(USUAL.items())}  # fmt: skip
     time.sleep(CALM_S)
     with concurrent.futures.ThreadPoolExecutor() as pool:
         counts = dict(zip(started, pool.map(lambda one: slept(one, IDLE_S), started.values())))
+    over.set()
+    neighbour.join()
     main, workers = counts.pop(SEEN_BY_ITS_POLL)
     # The timer, the answer, and perhaps an answer in two pieces.
     assert workers == 0 and main <= 3 * (IDLE_S + 1), (main, workers)
