@@ -50,6 +50,47 @@ static void pipelined_queries_are_all_answered(void **state)
 	close(fd);
 }
 
+static unsigned told;
+
+/* Of whole messages alone, and before the first of them is served. */
+static void expect(void *ctx, const struct span *messages, unsigned count)
+{
+	const struct server *s = ctx;
+	assert_int_equal(s->served, told);
+	assert_in_range(count, 1, SERVE_BATCH);
+	for (unsigned i = 0; i < count; i++) {
+		assert_int_equal(messages[i].len, FRAME_LEN - 2);
+		assert_int_equal(octets_u16(messages[i].data), told + i);
+	}
+	told += count;
+}
+
+static void what_came_together_is_told_of_before_it_is_served(void **state)
+{
+	struct server *s = *state;
+	uint8_t frames[4 * FRAME_LEN];
+	start(s);
+	tcp_set_expect(s->tcp, expect);
+	told = 0;
+	int fd = client(s);
+	for (uint16_t i = 0; i < 4; i++) {
+		put_query(frames + (size_t)i * FRAME_LEN, i, ORDER_ANSWER);
+	}
+	/* Three and a half, the rest, and what is no frame. */
+	assert_int_equal(send(fd, frames, 3 * FRAME_LEN + 5, 0), 3 * FRAME_LEN + 5);
+	settle(s);
+	assert_int_equal(told, 3);
+	assert_int_equal(send(fd, frames + 3 * FRAME_LEN + 5, FRAME_LEN - 5, 0), FRAME_LEN - 5);
+	settle(s);
+	assert_int_equal(send(fd, "\377\377x", 3, 0), 3);
+	settle(s);
+	assert_int_equal(told, 4);
+	for (uint16_t i = 0; i < 4; i++) {
+		assert_int_equal(take(s, fd), i);
+	}
+	close(fd);
+}
+
 static void frames_may_come_octet_by_octet(void **state)
 {
 	struct server *s = *state;
@@ -573,6 +614,7 @@ int main(void)
 		STATEMENT(a_query_is_answered),
 		STATEMENT(answers_to_canaries_are_sent_and_not_counted),
 		STATEMENT(pipelined_queries_are_all_answered),
+		STATEMENT(what_came_together_is_told_of_before_it_is_served),
 		STATEMENT(frames_may_come_octet_by_octet),
 		STATEMENT(forwarded_answers_come_as_they_are_ready),
 		STATEMENT(a_forwarded_query_may_be_answered_at_once),

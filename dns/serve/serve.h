@@ -26,3 +26,12 @@ enum listen_how {
  */
 typedef enum verdict serve_message(
 	void *ctx, struct span message, const struct requestor *from, struct writer *out);
+
+enum { SERVE_BATCH = 64 };
+
+/**
+ * What is told of messages that have arrived together before the first of them is served.
+ *
+ * @param messages  borrowed during the call; `count` of them, at most SERVE_BATCH
+ */
+typedef void serve_expect(void *ctx, const struct span *messages, unsigned count);

@@ -204,6 +204,23 @@ static enum frame next_frame(struct connection *c, struct reader *r, struct span
 	return frame;
 }
 
+/** Tell who wants to know what will be served; in passing: next_frame decides. */
+static void announce(const struct tcp *t, struct reader r)
+{
+	struct span message[SERVE_BATCH] UNCLEARED;
+	unsigned count = 0;
+	while (t->expect && count < SERVE_BATCH && reader_left(&r) >= PREFIX_LEN) {
+		size_t len = reader_u16(&r);
+		if (reader_left(&r) < len) {
+			break;
+		}
+		message[count++] = reader_span(&r, len);
+	}
+	if (count > 0) {
+		t->expect(t->ctx, message, count);
+	}
+}
+
 /** Serve the frames that are there. @return what comes behind the last one that was served */
 static enum frame serve_frames(struct connection *c, struct reader *r)
 {
@@ -211,6 +228,7 @@ static enum frame serve_frames(struct connection *c, struct reader *r)
 	int64_t begin = clock_ns();
 	unsigned answered = 0;
 	enum frame frame = FRAME_NONE;
+	announce(t, *r);
 	while (takes_query(c)) {
 		struct span message;
 		frame = next_frame(c, r, &message);
@@ -365,6 +383,11 @@ int tcp_local(const struct tcp *tcp, const struct requestor *of, struct endpoint
 		return -ENOTCONN;
 	}
 	return getsockname(bufferevent_getfd(c->bev), &local->sa, &local->len) == 0 ? 0 : -errno;
+}
+
+void tcp_set_expect(struct tcp *tcp, serve_expect *expect)
+{
+	tcp->expect = expect;
 }
 
 void tcp_set_notify(struct tcp *tcp, tcp_notify *notify)

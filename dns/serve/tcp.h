@@ -73,6 +73,10 @@ typedef void tcp_notify(void *ctx, uint32_t slot, uint32_t generation, enum tcp_
 /** Whom to tell, with the `ctx` of `serve`; before the first connection. */
 void tcp_set_notify(struct tcp *tcp, tcp_notify *notify);
 
+/** Have `expect` called before what one read brought is served, with the `ctx` of `serve`; of many
+ * messages only the first are told of. */
+void tcp_set_expect(struct tcp *tcp, serve_expect *expect);
+
 /** Stop listening and reading; connections close as their answers are out. */
 void tcp_finish(struct tcp *tcp);
 

@@ -43,8 +43,9 @@ struct tcp {
 	struct stats *stats;
 	serve_message *serve;
 	void *ctx;
-	tcp_notify *notify; /* NULL: nobody */
-	struct event *tick; /* pending only while there are connections, or listening is paused */
+	tcp_notify *notify;   /* NULL: nobody */
+	serve_expect *expect; /* NULL: nobody wants to know */
+	struct event *tick;   /* pending only while there are connections, or listening is paused */
 	unsigned listeners;
 	struct listener listener[TCP_LISTENERS_MAX];
 	bool paused; /* listeners are disabled: no descriptors left */

@@ -67,7 +67,7 @@ struct udp {
 	struct event_base *base;
 	struct stats *stats;
 	serve_message *serve;
-	udp_expect *expect; /* NULL: nobody wants to know */
+	serve_expect *expect; /* NULL: nobody wants to know */
 	void *ctx;
 	unsigned count;
 	struct udp_socket socket[UDP_SOCKETS_MAX];
@@ -338,7 +338,7 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
 	return 0;
 }
 
-void udp_set_expect(struct udp *udp, udp_expect *expect)
+void udp_set_expect(struct udp *udp, serve_expect *expect)
 {
 	udp->expect = expect;
 }

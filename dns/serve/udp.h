@@ -14,7 +14,7 @@ struct udp;
 
 enum {
 	UDP_SOCKETS_MAX = CONF_LISTEN_MAX + 6,
-	UDP_BATCH = 64, /* datagrams of one recvmmsg and one sendmmsg */
+	UDP_BATCH = SERVE_BATCH, /* datagrams of one recvmmsg and one sendmmsg */
 	UDP_SLOT_SIZE =
 		4096 /* octets of the largest query that is read and response that is sent */
 };
@@ -29,15 +29,8 @@ enum {
 int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, serve_message *serve,
 	void *ctx) __attribute__((warn_unused_result));
 
-/**
- * What is told of a batch before its first message is served. Borrowed during the call.
- *
- * @param messages  at most UDP_BATCH
- */
-typedef void udp_expect(void *ctx, const struct span *messages, unsigned count);
-
-/** Have `expect` called with the `ctx` of udp_open. */
-void udp_set_expect(struct udp *udp, udp_expect *expect);
+/** Have `expect` called before each batch is served, with the `ctx` of udp_open. */
+void udp_set_expect(struct udp *udp, serve_expect *expect);
 
 /**
  * Bind one more socket and read from it. On a wildcard address, answers leave from the address that

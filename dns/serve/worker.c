@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-_Static_assert((int)AHEAD_MAX == (int)UDP_BATCH, "a batch is looked ahead in as a whole");
+_Static_assert((int)AHEAD_MAX == (int)SERVE_BATCH, "a batch is looked ahead in as a whole");
 
 enum {
 	TCP_RESPONSE_MAX = 65535,
@@ -709,6 +709,7 @@ static int open_parts(struct worker *w)
 			reply_passed_udp, w);
 	}
 	if (r == 0) {
+		tcp_set_expect(w->tcp, expect);
 		tcp_set_notify(w->tcp, on_tcp_news);
 		r = passing_tcp_open(&w->passing_tcp, w->base, w->conf->mark,
 			w->conf->tcp_connections_max, reply_passed_tcp, end_passed, w);
