@@ -22,7 +22,7 @@ JOBS    ?= $(shell nproc)
 # eBPF at the sockets needs libbpf, bpftool and clang to build; EBPF=no leaves it out.
 export PATH := $(PATH):/usr/sbin
 EBPF  ?= $(shell pkg-config --exists 'libbpf >= 1.0' && command -v clang bpftool >/dev/null && echo yes || echo no)
-EBPF_SRCS := redirect/ebpf.c redirect/pins.c
+EBPF_SRCS := redirect/ebpf.c redirect/inherit.c redirect/pins.c
 
 SRCS  := $(filter-out dns/main.c redirect/sockets.bpf.c $(if $(filter yes,$(EBPF)),redirect/ebpf_none.c,$(EBPF_SRCS)), \
 	$(wildcard conf/*.c dns/*/*.c redirect/*.c))

@@ -66,8 +66,10 @@ struct daemon {
 	struct mesh *mesh;
 	struct redirect *_Atomic redirect; /* workers read it, through find_asked */
 	struct interception *interception; /* NULL: not yet, or not wanted */
-	bool installed;                    /* rules of others, with --no-redirect … */
-	bool pinned;                       /* … or programs */
+	bool installed;                    /* rules of others, or programs, with --no-redirect */
+	bool pinned;                       /* programs … */
+	struct redirect *programs;         /* … and these, where we may get at them … */
+	struct redirect_error no_programs; /* … or why not */
 	bool narrowed;                     /* no more privileges than running takes */
 	bool ready;                        /* said so */
 	bool told_servers_stay;            /* of installed rules */
@@ -158,23 +160,22 @@ static void log_servers(const struct routes *routes)
 /** What others have installed, as far as we may see it: before we are root no longer. */
 static void look_for_rules(struct daemon *d)
 {
+	int r = redirect_open_pinned(&d->programs, &d->no_programs);
+	d->pinned = r == 0 || redirect_is_pinned();
+	if (d->conf.redirect_enabled) {
+		return;
+	}
 	d->installed = redirect_is_installed();
-	d->pinned = redirect_is_pinned();
 	if (!d->installed) {
 		d->conf.mark = 0; /* it takes a capability, and there is nothing to be spared by */
 	}
-	if (d->pinned && d->conf.redirect_mode == CONF_NFTABLES) {
-		d->conf.redirect_mode =
-			CONF_AUTO; /* it is at all of loopback that they send to us */
-	}
+	d->pinned = d->pinned || d->conf.redirect_mode == CONF_EBPF; /* if it says so */
 }
 
 static int configure(struct daemon *d)
 {
 	log_set_level((enum log_level)d->conf.log_level);
-	if (!d->conf.redirect_enabled) {
-		look_for_rules(d);
-	}
+	look_for_rules(d);
 	/* A daemon for DNS alone needs no Envoy: TCP is redirected where it is spoken of. */
 	d->conf.inbound.enabled = d->conf.inbound.enabled && d->conf.inbound.given;
 	d->conf.outbound.enabled = d->conf.outbound.enabled && d->conf.outbound.given;
@@ -202,9 +203,14 @@ static int configure(struct daemon *d)
 			.zones = !d->conf.skip_zone_split,
 			.udp_only = !d->conf.dns_tcp};
 		(void)rules_set_servers(&d->rules, d->resolv.servers.item, d->resolv.servers.count);
-		return 0;
+	} else {
+		r = compile_rules(&d->rules, &d->conf, &d->resolv.servers);
 	}
-	return compile_rules(&d->rules, &d->conf, &d->resolv.servers);
+	if (d->pinned && d->conf.redirect_mode == CONF_NFTABLES) {
+		d->conf.redirect_mode =
+			CONF_AUTO; /* it is at all of loopback that they send to us */
+	}
+	return r;
 }
 
 /**
@@ -247,17 +253,25 @@ static int find_asked(void *ctx, const struct endpoint *peer, const struct endpo
 	bool tcp, struct endpoint *server)
 {
 	struct daemon *d = ctx;
-	return redirect_original(d->redirect, peer, local, tcp ? IPPROTO_TCP : IPPROTO_UDP, server);
+	int protocol = tcp ? IPPROTO_TCP : IPPROTO_UDP;
+	int r = -ENOENT;
+	if (d->redirect || !d->programs) {
+		r = redirect_original(d->redirect, peer, local, protocol, server);
+	}
+	if (r != 0 && d->programs) {
+		r = redirect_original(d->programs, peer, local, protocol, server);
+	}
+	return r;
 }
 
 /** Where all of port 53 is ours, queries to servers that we would not ask come to the next port: so
  * the others need not be looked up. Rules that a daemon left when it failed closed do so too. */
-static void listen_elsewhere(struct daemon *d)
+static bool listen_elsewhere(struct daemon *d)
 {
 	uint16_t port = d->conf.port < UINT16_MAX ? (uint16_t)(d->conf.port + 1) : 0;
-	bool others = d->conf.redirect_enabled ? d->conf.capture_all : d->installed;
+	bool others = d->pinned || (d->conf.redirect_enabled ? d->conf.capture_all : d->installed);
 	if (!d->conf.asked_server || !others || port == 0) {
-		return;
+		return false;
 	}
 	for (unsigned i = 0; i < d->open; i++) {
 		int r = worker_listen_elsewhere(d->workers[i], port);
@@ -265,10 +279,11 @@ static void listen_elsewhere(struct daemon *d)
 			log_warning("cannot listen on loopback, port %u: %s: queries to servers "
 				    "that are not in %s go to those that are",
 				port, strerror(-r), d->conf.resolv_conf);
-			return;
+			return false;
 		}
 	}
 	d->rules.other_port = port;
+	return true;
 }
 
 /** What eBPF needs, and nobody else; with `auto` there is another way. */
@@ -369,7 +384,10 @@ static int begin_serving(struct daemon *d)
 	if (r != 0) {
 		return r;
 	}
-	listen_elsewhere(d);
+	bool elsewhere = listen_elsewhere(d);
+	if (d->programs) {
+		redirect_set_elsewhere(d->programs, elsewhere);
+	}
 	for (; d->started < d->open; d->started++) {
 		r = worker_start(d->workers[d->started]);
 		if (r != 0) {
@@ -566,15 +584,25 @@ static void wait_for_table(struct daemon *d)
 
 /* Servers */
 
+/** With pinned programs there can be a table besides, which has no servers. */
+static int set_installed_servers(const struct daemon *d, const struct rules *before,
+	const struct rules *now, struct redirect_error *error)
+{
+	if (d->programs) {
+		return redirect_set_servers(d->programs, now, error);
+	}
+	return redirect_set_installed_servers(before, now, error);
+}
+
 /** Installed rules follow too, where we may change them: a sidecar without capabilities may not. */
 static void follow_installed(struct daemon *d, const struct rules *now)
 {
 	struct redirect_error error = {.text = ""};
-	int r = redirect_set_installed_servers(&d->rules, now, &error);
-	if (d->pinned) {
+	int r = set_installed_servers(d, &d->rules, now, &error);
+	if (d->pinned && !d->programs) {
 		log_warning("%s names other servers: programs that somebody installed keep those "
-			    "that they have until the next install, unless they capture all",
-			d->conf.resolv_conf);
+			    "that they have until the next install, unless they capture all: %s",
+			d->conf.resolv_conf, d->no_programs.text);
 	}
 	if (r == 0) {
 		log_info("installed rules: the servers are those of resolv.conf");
@@ -593,7 +621,7 @@ static void catch_up_installed(const struct daemon *d)
 {
 	struct redirect_error error = {.text = ""};
 	if (d->rules.server_count > 0 &&
-		redirect_set_installed_servers(&d->rules, &d->rules, &error) == 0) {
+		set_installed_servers(d, &d->rules, &d->rules, &error) == 0) {
 		log_info("installed rules: the servers are those of resolv.conf");
 	}
 }
@@ -761,6 +789,7 @@ static void stop(struct daemon *d)
 		worker_stop(d->workers[i]);
 	}
 	redirect_close(d->redirect);
+	redirect_close(d->programs);
 	for (unsigned i = 0; i < d->open; i++) {
 		worker_close(d->workers[i]);
 	}
@@ -793,7 +822,7 @@ static int run(const struct conf *conf, char *const *arguments)
 		return STATUS_USAGE;
 	}
 	struct redirect_error error = {.text = ""};
-	bool by_nftables = d.conf.redirect_enabled && d.conf.redirect_mode == CONF_NFTABLES;
+	bool by_nftables = d.conf.redirect_enabled && d.rules.mode == CONF_NFTABLES;
 	int r = by_nftables ? needs_check(NEEDS_NFTABLES, &error) : 0; /* eBPF says so itself */
 	if (r != 0) {
 		log_no_redirection(&error, r);

@@ -9,6 +9,7 @@
 #include "conf/log.h"
 #include "conf/privileges.h"
 #include "redirect/cgroup.h"
+#include "redirect/inherit.h"
 #include "redirect/local.h"
 #include "redirect/older.h"
 #include "redirect/pins.h"
@@ -18,6 +19,7 @@
 #include <sockets.skel.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,6 +34,8 @@
 
 enum {
 	PROGRAMS = 8,
+	PINS = PROGRAMS + 2, /* the state, and what knows of the network namespace's end */
+	LIST_PATIENCE_MS = 100,
 	/* Metrics of routes: of programs that last, and of daemons. Where one is killed its route
 	 * stays, which does no harm, and the next daemon has another metric. */
 	METRIC_LASTING = 15053,
@@ -40,8 +44,10 @@ enum {
 };
 
 struct ebpf {
-	struct sockets *object;
-	uint32_t metric; /* of our own route to the aliases; 0: none */
+	struct sockets *object;      /* NULL: the programs are somebody else's */
+	struct sockets_state *state; /* in memory that they share */
+	int lock;                    /* of pins, while they change; else -1 */
+	uint32_t metric;             /* of our own route to the aliases; 0: none */
 	char cgroup[PATH_MAX];
 	bool covers_us;
 };
@@ -183,9 +189,28 @@ static bool prepare_ipv6(struct ebpf *e, uint32_t first, uint32_t last)
 	return err == 0 || err == -EEXIST;
 }
 
-static int load(struct ebpf *e, const struct rules *rules, struct redirect_error *error)
+/** While another daemon is there, or pinned programs, what their programs have given out comes to
+ * us as well: it means to us what it means to them. */
+static bool inherit(struct ebpf *e, int cgroup)
+{
+	const int map = inherit_find(e->object->rodata->config.netns, cgroup);
+	int err = map;
+
+	if (map >= 0) {
+		err = bpf_map__reuse_fd(e->object->maps.bss, map);
+		close(map);
+	}
+	if (err != 0 && err != -ENOENT) {
+		log_debug("eBPF: what older programs go by is not known: %s", strerror(-err));
+	}
+	return err == 0;
+}
+
+static int load(struct ebpf *e, const struct rules *rules, bool lasting, int cgroup,
+	struct redirect_error *error)
 {
 	struct sockets_config *config;
+	bool inherited;
 	int err;
 
 	libbpf_set_print(log_libbpf);
@@ -195,18 +220,23 @@ static int load(struct ebpf *e, const struct rules *rules, struct redirect_error
 	}
 	config = &e->object->rodata->config;
 	sockets_configure(config, rules);
+	config->lasting = lasting;
 	err = find_netns((uint64_t *)&config->netns);
 	if (err) {
 		return fail(error, "finding our network namespace", err);
 	}
+	inherited = inherit(e, cgroup);
+	(void)bpf_program__set_autoload(e->object->progs.namespace, lasting);
 	err = sockets__load(e->object);
 	if (err) {
 		return fail(error, "loading programs", err);
 	}
-	/* While another daemon is there, what its programs have given out comes to us as well: it
-	 * is not to be taken for ours. Listed servers, which both have, begin alike. */
-	(void)!getrandom(&e->object->bss->state.others, sizeof e->object->bss->state.others, 0);
-	sockets_list(&e->object->bss->state, rules);
+	e->state = &e->object->bss->state;
+	if (!inherited) {
+		/* Where we could not look, theirs is not to be taken for ours. Listed servers,
+		 * which both have, begin alike. */
+		(void)!getrandom(&e->state->others, sizeof e->state->others, 0);
+	}
 	return 0;
 }
 
@@ -223,6 +253,20 @@ static int attach(struct ebpf *e, int cgroup, struct redirect_error *error)
 		}
 	}
 	return 0;
+}
+
+/** Others who share the state hear of resolv.conf at the same moment as we do. Whoever is busy for
+ * long was killed over it. */
+static void list_servers(struct sockets_state *state, const struct rules *rules)
+{
+	for (unsigned ms = 0; __atomic_exchange_n(&state->busy, 1, __ATOMIC_ACQUIRE) != 0; ms++) {
+		if (ms == LIST_PATIENCE_MS) {
+			break;
+		}
+		usleep(1000);
+	}
+	sockets_list(state, rules);
+	__atomic_store_n(&state->busy, 0, __ATOMIC_RELEASE);
 }
 
 static void note_older(const struct rules *rules)
@@ -253,7 +297,10 @@ static int open_programs(
 	}
 	possible.ipv6 = rules->ipv6 && prepare_ipv6(e, lasting ? METRIC_LASTING : METRIC_FIRST,
 					       lasting ? METRIC_LASTING : METRIC_LAST);
-	err = load(e, &possible, error);
+	if (lasting && rules->port < UINT16_MAX) {
+		possible.other_port = (uint16_t)(rules->port + 1); /* of a daemon at `port` */
+	}
+	err = load(e, &possible, lasting, cgroup, error);
 	if (err == 0) {
 		err = attach(e, cgroup, error);
 	}
@@ -265,17 +312,32 @@ static int open_programs(
 	return err;
 }
 
-static int open_new(
-	struct ebpf **ebpf, const struct rules *rules, bool lasting, struct redirect_error *error)
+static struct ebpf *new_ebpf(struct redirect_error *error)
 {
 	struct ebpf *e = calloc(1, sizeof *e);
-	int err;
 
 	if (!e) {
 		snprintf(error->text, sizeof error->text, "out of memory");
+		return NULL;
+	}
+	e->lock = -1;
+	return e;
+}
+
+static int open_new(
+	struct ebpf **ebpf, const struct rules *rules, bool lasting, struct redirect_error *error)
+{
+	struct ebpf *e = new_ebpf(error);
+	int err;
+
+	if (!e) {
 		return -ENOMEM;
 	}
 	err = check_privileges(error);
+	if (err == 0 && lasting) {
+		e->lock = pins_lock(error);
+		err = e->lock < 0 ? e->lock : 0;
+	}
 	if (err == 0) {
 		err = open_programs(e, rules, lasting, error);
 	}
@@ -289,7 +351,12 @@ static int open_new(
 
 int ebpf_open(struct ebpf **ebpf, const struct rules *rules, struct redirect_error *error)
 {
-	return open_new(ebpf, rules, false, error);
+	const int err = open_new(ebpf, rules, false, error);
+
+	if (err == 0) {
+		list_servers((*ebpf)->state, rules);
+	}
+	return err;
 }
 
 const char *ebpf_cgroup(const struct ebpf *ebpf)
@@ -304,19 +371,19 @@ bool ebpf_covers_us(const struct ebpf *ebpf)
 
 void ebpf_set_servers(struct ebpf *ebpf, const struct rules *rules)
 {
-	sockets_list(&ebpf->object->bss->state, rules);
+	list_servers(ebpf->state, rules);
 }
 
 int ebpf_original(const struct ebpf *ebpf, const struct endpoint *local, struct endpoint *out)
 {
-	return sockets_original(&ebpf->object->bss->state, local, out);
+	return sockets_original(ebpf->state, local, out);
 }
 
 void ebpf_withdraw(struct ebpf *ebpf)
 {
 	struct program list[PROGRAMS];
 
-	if (!ebpf) {
+	if (!ebpf || !ebpf->object) {
 		return;
 	}
 	list_programs(ebpf, list);
@@ -333,7 +400,14 @@ void ebpf_close(struct ebpf *ebpf)
 	if (!ebpf) {
 		return;
 	}
-	sockets__destroy(ebpf->object);
+	if (ebpf->object) {
+		sockets__destroy(ebpf->object);
+	} else {
+		inherit_unmap(ebpf->state);
+	}
+	if (ebpf->lock >= 0) {
+		close(ebpf->lock);
+	}
 	if (ebpf->metric != 0 && remove_route(ebpf->metric) != 0) {
 		log_debug("eBPF: our local route for IPv6 stays");
 	}
@@ -342,43 +416,146 @@ void ebpf_close(struct ebpf *ebpf)
 
 /* Programs that last */
 
-int ebpf_install(const struct rules *rules, struct redirect_error *error)
+static int explain_pinned(struct redirect_error *error, uint64_t netns, int err)
+{
+	char path[PINS_PATH_SIZE];
+
+	if (err == -ENOENT && pins_exist(netns)) {
+		err = -EPROTO;
+	}
+	snprintf(error->text, sizeof error->text, "%s/%s: %s", pins_path(netns, path), PINS_STATE,
+		err == -EPROTO                    ? "found programs of another version"
+		: err == -EACCES || err == -EPERM ? "it takes CAP_DAC_OVERRIDE, or root, and where "
+						    "the system asks for it CAP_BPF"
+						  : strerror(-err));
+	return err;
+}
+
+int ebpf_open_pinned(struct ebpf **ebpf, struct redirect_error *error)
+{
+	struct ebpf *e = new_ebpf(error);
+	uint64_t netns = 0;
+	int err = e ? find_netns(&netns) : -ENOMEM;
+	int map = -1;
+
+	if (err == 0) {
+		map = pins_open_state(netns);
+		err = map < 0 ? map : inherit_check(map);
+	}
+	if (err == 0) {
+		err = inherit_map(&e->state, map);
+	}
+	if (map >= 0) {
+		close(map);
+	}
+	if (err) {
+		free(e);
+		return explain_pinned(error, netns, err);
+	}
+	*ebpf = e;
+	return 0;
+}
+
+void ebpf_set_elsewhere(struct ebpf *ebpf, bool elsewhere)
+{
+	ebpf->state->elsewhere = elsewhere;
+}
+
+/** Where it cannot be, the end of the network namespace is not seen, and no more than that. */
+static struct bpf_link *attach_namespace(struct ebpf *e)
+{
+	const int netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct bpf_link *link =
+		netns < 0 ? NULL : bpf_program__attach_netns(e->object->progs.namespace, netns);
+
+	if (!link) {
+		log_debug("eBPF: programs may outlive this network namespace: %s", strerror(errno));
+	}
+	if (netns >= 0) {
+		close(netns);
+	}
+	return link;
+}
+
+static int pin(struct ebpf *e, struct redirect_error *error)
 {
 	struct program list[PROGRAMS];
-	const char *name[PROGRAMS];
-	int fd[PROGRAMS];
+	struct pin pins[PINS];
+	unsigned count = 0;
+
+	list_programs(e, list);
+	for (; count < PROGRAMS; count++) {
+		pins[count] = (struct pin){.name = bpf_program__name(list[count].program),
+			.fd = bpf_link__fd(*list[count].link)};
+	}
+	pins[count++] = (struct pin){.name = PINS_STATE, .fd = bpf_map__fd(e->object->maps.bss)};
+	e->object->links.namespace = attach_namespace(e);
+	if (e->object->links.namespace) {
+		pins[count++] = (struct pin){
+			.name = "namespace", .fd = bpf_link__fd(e->object->links.namespace)};
+	}
+	return pins_replace(e->object->rodata->config.netns, pins, count, error);
+}
+
+int ebpf_install(struct ebpf **ebpf, const struct rules *rules, struct redirect_error *error)
+{
 	struct ebpf *e;
 	int err = open_new(&e, rules, true, error);
 
 	if (err) {
 		return err;
 	}
-	list_programs(e, list);
-	for (unsigned i = 0; i < PROGRAMS; i++) {
-		name[i] = bpf_program__name(list[i].program);
-		fd[i] = bpf_link__fd(*list[i].link);
+	err = pin(e, error);
+	if (err) {
+		ebpf_close(e);
+		return err;
+	}
+	*ebpf = e;
+	return 0;
+}
+
+void ebpf_commit(struct ebpf *ebpf, const struct rules *rules)
+{
+	list_servers(ebpf->state, rules);
+	pins_forget(ebpf->object->rodata->config.netns);
+	pins_sweep();
+	ebpf->metric = 0; /* the route is to last as well */
+	ebpf_close(ebpf);
+}
+
+void ebpf_roll_back(struct ebpf *ebpf)
+{
+	pins_restore(ebpf->object->rodata->config.netns);
+	ebpf_close(ebpf);
+}
+
+static int remove_pins(struct redirect_error *error)
+{
+	uint64_t netns;
+	int err = find_netns(&netns);
+
+	if (err == 0 && pins_exist(netns)) {
+		err = pins_remove(netns, error);
+		err = err ? err : remove_route(METRIC_LASTING);
 	}
 	pins_sweep();
-	err = pins_replace(e->object->rodata->config.netns, name, fd, PROGRAMS, error);
-	if (err == 0) {
-		e->metric = 0; /* the route is to last as well */
-	}
-	ebpf_close(e);
 	return err;
 }
 
 int ebpf_uninstall(struct redirect_error *error)
 {
-	uint64_t netns;
+	int lock;
 	int err;
 
-	if (find_netns(&netns) != 0 || !pins_exist(netns)) {
+	if (!pins_exist_at_all()) {
 		return 0;
 	}
-	err = pins_remove(netns, error);
-	if (err == 0) {
-		err = remove_route(METRIC_LASTING);
+	lock = pins_lock(error);
+	if (lock < 0) {
+		return lock;
 	}
+	err = remove_pins(error);
+	close(lock);
 	return err;
 }
 

@@ -16,7 +16,9 @@ struct rules;
 
 /**
  * Attach the programs; the kernel detaches them when this process ends, however it ends. Sockets
- * that are connected to port 53 already stay as they are; the log says how many.
+ * that are connected to port 53 already stay as they are; the log says how many. Where there are
+ * programs of another daemon at the cgroup, or pinned ones, what they have given out as the alias
+ * of a server is known as such from then on, where we may look (CAP_SYS_ADMIN).
  *
  * @return 0; -EOPNOTSUPP: this build, or the kernel, has no such thing; -EPERM: no CAP_BPF or
  * CAP_NET_ADMIN, or in a user namespace; -ENOENT: no cgroup2, or the application's is not to be
@@ -32,8 +34,9 @@ const char *ebpf_cgroup(const struct ebpf *ebpf);
 bool ebpf_covers_us(const struct ebpf *ebpf);
 
 /**
- * From now on these servers are the listed ones. Needs no system call and no capability. Answers of
- * the ones from before still come from where they were asked.
+ * From now on these servers are the listed ones, also to others who share the state. Needs no
+ * system call and no capability. Answers of the ones from before still come from where they were
+ * asked.
  */
 void ebpf_set_servers(struct ebpf *ebpf, const struct rules *rules);
 
@@ -53,14 +56,33 @@ void ebpf_withdraw(struct ebpf *ebpf);
 void ebpf_close(struct ebpf *ebpf);
 
 /**
- * Attach programs that last: their links are pinned below /sys/fs/bpf/kuma-dns, for each network
- * namespace by itself. What an earlier call installed is replaced without a gap. Pins of cgroups
- * that are no more are removed, whoever left them.
+ * Programs that last, pinned for our network namespace, so that their servers can be set and the
+ * one that was asked can be found; they go on when this is closed.
+ *
+ * @return as redirect_open_pinned
  */
-int ebpf_install(const struct rules *rules, struct redirect_error *error)
+int ebpf_open_pinned(struct ebpf **ebpf, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 
-/** Remove these pins of our network namespace, if there are any. */
+/** Whether anybody is at the port behind theirs, for queries to servers that are not listed. */
+void ebpf_set_elsewhere(struct ebpf *ebpf, bool elsewhere);
+
+/**
+ * Attach programs that last: their links are pinned below /sys/fs/bpf/kuma-dns, for each network
+ * namespace by itself. What an earlier call installed is put aside, without a gap, until
+ * ebpf_commit removes it, or ebpf_roll_back has it back. Others who install wait until then.
+ *
+ * @return as ebpf_open; nothing has changed after a failure
+ */
+int ebpf_install(struct ebpf **ebpf, const struct rules *rules, struct redirect_error *error)
+	__attribute__((warn_unused_result));
+
+/** Ends `ebpf`. Pins whose cgroup or network namespace is no more are removed too, whoever left
+ * them. */
+void ebpf_commit(struct ebpf *ebpf, const struct rules *rules);
+void ebpf_roll_back(struct ebpf *ebpf);
+
+/** Remove these pins of our network namespace, if there are any, and those that nobody needs. */
 int ebpf_uninstall(struct redirect_error *error) __attribute__((warn_unused_result));
 bool ebpf_is_installed(void);
 void ebpf_print(const struct rules *rules, FILE *out);

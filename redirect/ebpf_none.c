@@ -55,10 +55,32 @@ void ebpf_close(struct ebpf *ebpf)
 	(void)ebpf;
 }
 
-int ebpf_install(const struct rules *rules, struct redirect_error *error)
+int ebpf_open_pinned(struct ebpf **ebpf, struct redirect_error *error)
 {
-	(void)rules;
+	(void)ebpf;
+	(void)fail(error);
+	return -ENOENT;
+}
+
+void ebpf_set_elsewhere(struct ebpf *ebpf, bool elsewhere)
+{
+	(void)ebpf, (void)elsewhere;
+}
+
+int ebpf_install(struct ebpf **ebpf, const struct rules *rules, struct redirect_error *error)
+{
+	(void)ebpf, (void)rules;
 	return fail(error);
+}
+
+void ebpf_commit(struct ebpf *ebpf, const struct rules *rules)
+{
+	(void)ebpf, (void)rules;
+}
+
+void ebpf_roll_back(struct ebpf *ebpf)
+{
+	(void)ebpf;
 }
 
 int ebpf_uninstall(struct redirect_error *error)

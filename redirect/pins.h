@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where links of programs that last are pinned: a directory of bpffs for each network namespace.
+ * Where programs that last are pinned: a directory of bpffs for each network namespace, with the
+ * links and with the state that they share with daemons.
  */
 #pragma once
 
@@ -11,25 +12,53 @@ struct redirect_error;
 
 enum { PINS_PATH_SIZE = 128 };
 
+/** What is to be pinned. */
+struct pin {
+	const char *name;
+	int fd;
+};
+
+extern const char PINS_STATE[]; /* the name of the state */
+
 /** The directory of a network namespace, by its cookie. @return `path` */
 const char *pins_path(uint64_t netns, char path[PINS_PATH_SIZE]);
 
-/** Whether links are pinned for it, as far as we may see. */
+/** Whether something is pinned for it, as far as we may see. */
 bool pins_exist(uint64_t netns);
 
+/** Whether something is pinned for anybody, as far as we may see. */
+bool pins_exist_at_all(void);
+
+/** @return the state that is pinned for it, the caller's; -ENOENT; -EACCES, -EPERM; -errno */
+int pins_open_state(uint64_t netns) __attribute__((warn_unused_result));
+
 /**
- * Pin links in place of those that are there; these go when the new ones are in place.
+ * Keep others who change pins away; waits some seconds for them. What follows is for whoever holds this.
  *
- * @param name  of each link
- * @param fd    of each link
- * @return 0; -EOPNOTSUPP: no bpffs; -errno; `error` set, and nothing has changed
+ * @return a descriptor: closing it lets others go on; -EOPNOTSUPP: no bpffs; -EWOULDBLOCK: they do not
+ * end; -errno; `error` set
  */
-int pins_replace(uint64_t netns, const char *const name[], const int fd[], unsigned count,
+int pins_lock(struct redirect_error *error) __attribute__((warn_unused_result));
+
+/**
+ * Pin these in place of what is there, which is put aside, not removed: its links stay attached.
+ *
+ * @return 0, and either pins_forget or pins_restore is due; -errno, `error` set, and nothing has
+ * changed
+ */
+int pins_replace(uint64_t netns, const struct pin *pins, unsigned count,
 	struct redirect_error *error) __attribute__((warn_unused_result));
 
-/** Remove the directory of a network namespace with the links in it. @return 0, also where there is
+/** What was put aside goes. */
+void pins_forget(uint64_t netns);
+
+/** What was put aside is back in its place, and what was pinned instead is gone. */
+void pins_restore(uint64_t netns);
+
+/** Remove the directory of a network namespace with what is in it. @return 0, also where there is
  * none; -errno, `error` set */
 int pins_remove(uint64_t netns, struct redirect_error *error) __attribute__((warn_unused_result));
 
-/** Remove pinned links that the kernel has detached, since their cgroup is gone: best effort. */
+/** Remove what is of no use any more, since the kernel has detached it: its cgroup or its network
+ * namespace is gone. Best effort. */
 void pins_sweep(void);

@@ -21,6 +21,7 @@
 struct redirect {
 	struct nftables *nftables; /* NULL: nothing is left for it */
 	struct ebpf *ebpf;         /* NULL: nftables does DNS as well */
+	bool pinned;               /* `ebpf` is somebody else's, who may have rules as well */
 	char means[256];
 };
 
@@ -167,7 +168,7 @@ int redirect_original(const struct redirect *redirect, const struct endpoint *pe
 		redirect && redirect->ebpf ? ebpf_original(redirect->ebpf, local, server) : -ENOENT;
 
 	/* Queries of virtual networks come by nftables. */
-	if (err == 0 || (redirect && !redirect->nftables)) {
+	if (err == 0 || (redirect && !redirect->nftables && !redirect->pinned)) {
 		return err;
 	}
 	return conntrack_original(peer, local, protocol, server);
@@ -199,6 +200,30 @@ bool redirect_is_pinned(void)
 	return ebpf_is_installed();
 }
 
+int redirect_open_pinned(struct redirect **redirect, struct redirect_error *error)
+{
+	struct redirect *r = calloc(1, sizeof *r);
+	int err;
+
+	if (!r) {
+		snprintf(error->text, sizeof error->text, "out of memory");
+		return -ENOMEM;
+	}
+	r->pinned = true;
+	err = ebpf_open_pinned(&r->ebpf, error);
+	if (err) {
+		free(r);
+		return err;
+	}
+	*redirect = r;
+	return 0;
+}
+
+void redirect_set_elsewhere(struct redirect *redirect, bool elsewhere)
+{
+	ebpf_set_elsewhere(redirect->ebpf, elsewhere);
+}
+
 /** What an earlier call installed by other means goes when the new is in place. */
 static int install_nftables(const struct rules *rules, struct redirect_error *error)
 {
@@ -207,24 +232,32 @@ static int install_nftables(const struct rules *rules, struct redirect_error *er
 	return err ? err : ebpf_uninstall(error);
 }
 
-static int install_ebpf(const struct rules *rules, struct redirect_error *error)
+/** What eBPF leaves. */
+static int install_rest(const struct rules *rules, struct redirect_error *error)
 {
 	const struct rules rest = but_sockets(rules);
-	struct redirect_error second;
-	int err = ebpf_install(rules, error);
+
+	if (needs_nftables(rules)) {
+		return nftables_install(&rest, error);
+	}
+	return nftables_is_installed() ? nftables_uninstall(rules, error) : 0;
+}
+
+static int install_ebpf(const struct rules *rules, struct redirect_error *error)
+{
+	struct ebpf *e;
+	int err = ebpf_install(&e, rules, error);
 
 	if (err) {
 		return err;
 	}
-	if (needs_nftables(rules)) {
-		err = nftables_install(&rest, error);
-	} else if (nftables_is_installed()) {
-		err = nftables_uninstall(rules, error);
-	}
+	err = install_rest(rules, error);
 	if (err) {
-		(void)!ebpf_uninstall(&second);
+		ebpf_roll_back(e);
+		return err;
 	}
-	return err;
+	ebpf_commit(e, rules);
+	return 0;
 }
 
 int redirect_install(const struct rules *rules, struct redirect_error *error)

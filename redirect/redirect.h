@@ -147,9 +147,10 @@ int redirect_original(const struct redirect *redirect, const struct endpoint *pe
 void redirect_close(struct redirect *redirect);
 
 /**
- * Install the rules to last, in the table inet kuma_dns_installed, in one batch: all of them or
- * none. What an earlier call installed is replaced, unless it is the same. A daemon's own table may
- * be beside it: its nat rules come first as long as it lives, and these go on when it ends.
+ * Install the rules to last, in the table inet kuma_dns_installed, in one batch, or with programs
+ * that are pinned, or both: all of it or nothing. What an earlier call installed is replaced,
+ * unless it is the same. A daemon's own table may be beside it: its nat rules come first as long as
+ * it lives, and these go on when it ends.
  *
  * @return as redirect_open, but no owner is needed
  */
@@ -182,6 +183,21 @@ bool redirect_is_installed_so(const struct rules *rules);
 /** Whether programs are pinned for this network namespace, as far as we may know: bpffs is root's.
  */
 bool redirect_is_pinned(void);
+
+/**
+ * Go on with programs that somebody pinned for this network namespace: redirect_set_servers and
+ * redirect_original are theirs then, and redirect_close leaves them as they are. Nothing of it
+ * takes a capability afterwards.
+ *
+ * @return 0; -ENOENT: there are none, as far as we may see; -EPERM, -EACCES: bpffs is root's;
+ * -EPROTO: another version pinned them; -errno; `error` set in any case
+ */
+int redirect_open_pinned(struct redirect **redirect, struct redirect_error *error)
+	__attribute__((warn_unused_result));
+
+/** Of pinned programs: whether somebody listens at the port behind redirect.dns.port, for what
+ * they capture of other servers than the ones of resolv.conf. */
+void redirect_set_elsewhere(struct redirect *redirect, bool elsewhere);
 
 /** Write what redirect_install would install as a file for nft -f. @return 0; -ENOMEM */
 int redirect_print(const struct rules *rules, FILE *out) __attribute__((warn_unused_result));

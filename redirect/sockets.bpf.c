@@ -179,7 +179,9 @@ INLINE __u32 find_alias(const struct sockets_address *a, __u32 *port)
 	if (alias != 0 || !config.capture_all) {
 		return alias;
 	}
-	*port = config.other_port;
+	if (!config.lasting || state.elsewhere) {
+		*port = config.other_port;
+	}
 	alias = find_other(a);
 	return alias ? alias : add_other(a);
 }
@@ -322,4 +324,13 @@ SEC("cgroup/getpeername6")
 int getpeername6(struct bpf_sock_addr *ctx)
 {
 	return through6(ctx, to_server);
+}
+
+/* Of programs that last: the kernel detaches it from a network namespace that is no more, which is
+ * how one knows that the others are of no use either. It leaves all as it is. */
+SEC("sk_lookup")
+int namespace(struct bpf_sk_lookup *ctx)
+{
+	(void)ctx;
+	return SK_PASS;
 }

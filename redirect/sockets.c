@@ -121,10 +121,16 @@ void sockets_configure(struct sockets_config *config, const struct rules *rules)
 
 /* Servers */
 
+/** Others write it too. */
+static uint32_t count_of(const struct sockets_servers *list)
+{
+	return list->count < SOCKETS_SERVERS_MAX ? list->count : SOCKETS_SERVERS_MAX;
+}
+
 /** @return 0: it has none */
 static uint32_t alias_in(const struct sockets_servers *list, const struct sockets_address *a)
 {
-	for (uint32_t i = 0; i < list->count; i++) {
+	for (uint32_t i = 0; i < count_of(list); i++) {
 		if (is_equal(&list->server[i], a)) {
 			return list->alias[i];
 		}
@@ -134,7 +140,7 @@ static uint32_t alias_in(const struct sockets_servers *list, const struct socket
 
 static bool is_in_use(const struct sockets_servers *list, uint32_t alias)
 {
-	for (uint32_t i = 0; i < list->count; i++) {
+	for (uint32_t i = 0; i < count_of(list); i++) {
 		if (list->alias[i] == alias) {
 			return true;
 		}

@@ -75,7 +75,8 @@ struct sockets_config {
 	__u8 ipv6;
 	__u8 capture_all;
 	__u8 udp_only;
-	__u8 unused[3];
+	__u8 lasting; /* whether anybody is at `other_port` the state says */
+	__u8 unused[2];
 	__u32 networks_count;
 	__u32 users_count;
 	struct sockets_network network[SOCKETS_EXCLUDED_MAX];
@@ -91,9 +92,12 @@ struct sockets_servers {
 
 /**
  * What changes: memory that the programs and the daemon share, so that no system call, hence no
- * capability, is needed to read or to write it.
+ * capability, is needed to read or to write it. Programs and daemons that come later share it too
+ * (redirect/inherit.c), of other builds as well: whoever changes what it means changes its size.
  */
 struct sockets_state {
+	__u32 busy;      /* somebody fills a list */
+	__u32 elsewhere; /* somebody is at the `other_port` of programs that last */
 	__u32 current; /* which of the two lists is in use; the loader fills the other one first */
 	__u32 listed;  /* the alias that the loader gave out last */
 	__u32 others;  /* how many the programs gave out, from SOCKETS_LISTED on */

@@ -161,6 +161,23 @@ static void servers_change_in_place(void **state)
 	ebpf_close(e);
 }
 
+static void a_second_start_knows_what_the_first_gave_out(void **state)
+{
+	skip_where_refused();
+	struct ebpf *first = open_for("192.0.2.1", true);
+	struct ebpf *second = open_for("192.0.2.2", true);
+
+	(void)state;
+	assert_original(second, "192.0.2.1");
+	assert_original(second, "198.51.100.9");
+	assert_original(second, "2001:db8::9");
+	assert_original(first, "192.0.2.2");
+	ebpf_close(first);
+	assert_original(second, "198.51.100.9");
+	ebpf_close(second);
+	assert_false(is_redirected("192.0.2.2"));
+}
+
 static void after_a_withdrawal_nothing_is_redirected(void **state)
 {
 	skip_where_refused();
@@ -253,6 +270,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_server_that_was_asked_is_told),
 		cmocka_unit_test(servers_change_in_place),
+		cmocka_unit_test(a_second_start_knows_what_the_first_gave_out),
 		cmocka_unit_test(after_a_withdrawal_nothing_is_redirected),
 		cmocka_unit_test(no_capability_is_needed_afterwards),
 		cmocka_unit_test(without_capabilities_the_error_names_them),

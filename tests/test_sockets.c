@@ -129,6 +129,18 @@ static void what_a_reader_uses_is_not_written_to(void **unused)
 	assert_memory_equal(before, &copy, sizeof copy);
 }
 
+/** Others write the state as well. */
+static void a_count_beyond_the_list_is_not_believed(void **unused)
+{
+	const char *const servers[] = {"192.0.2.1", NULL};
+
+	(void)unused;
+	state.list[0].count = UINT32_MAX;
+	list(servers);
+	assert_int_equal(listed()->count, 1);
+	assert_string_equal(original("127.107.0.1"), "192.0.2.1:53");
+}
+
 static void rules_become_configuration(void **unused)
 {
 	const struct rules rules = {.ipv4 = true,
@@ -217,6 +229,7 @@ int main(void)
 		cmocka_unit_test_setup(a_server_that_stays_keeps_its_alias, reset),
 		cmocka_unit_test_setup(aliases_are_given_out_again_but_for_those_in_use, reset),
 		cmocka_unit_test_setup(what_a_reader_uses_is_not_written_to, reset),
+		cmocka_unit_test_setup(a_count_beyond_the_list_is_not_believed, reset),
 		cmocka_unit_test_setup(rules_become_configuration, reset),
 		cmocka_unit_test_setup(other_servers_may_have_a_port_of_their_own, reset),
 		cmocka_unit_test_setup(users_are_excluded_where_port_53_is, reset),

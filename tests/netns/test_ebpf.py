@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Redirection by eBPF at the sockets: what is caught, by whom, what comes back, and what is left behind."""
 
+import fcntl
+import json
 import os
 import re
 import signal
@@ -11,6 +13,9 @@ import types
 
 import dns.flags
 import dns.message
+import dns.opcode
+import dns.query
+import dns.rcode
 import pytest
 
 import cgroups
@@ -435,6 +440,22 @@ def test_second_start_takes_over(ebpf, cgroup):
         assert is_caught(RECURSIVE[4], tcp) and is_caught(RECURSIVE[6], tcp)
 
 
+def test_queries_by_older_aliases_go_to_the_server_that_was_asked(ebpf):
+    """In a take-over the older programs come first, and both daemons get what they send."""
+    one = ebpf(capture_all=True)
+    two = ebpf(capture_all=True)
+    with udp() as lasting:
+        lasting.connect((AUTHORITATIVE[4], 53))
+        asked = 0
+        while not (one.metric("kuma_dns_passed_total") and two.metric("kuma_dns_passed_total")):
+            assert ask("www.example.org", server=AUTHORITATIVE[4 + 2 * (asked % 2)]).flags & dns.flags.AA
+            asked += 1
+            assert asked < 200
+        assert one.stop() == 0
+        lasting.send(query("www.example.org"))
+        assert dns.message.from_wire(lasting.recv(4096)).flags & dns.flags.AA
+
+
 def test_more_workers_than_one(ebpf):
     ebpf(config={"workers": 3}, capture_all=True)
     servers = [where[4] for where in (RECURSIVE, AUTHORITATIVE, SCRIPTED)]
@@ -451,8 +472,8 @@ def test_more_workers_than_one(ebpf):
 @pytest.fixture
 def installed(ebpf, cgroup):
     """Runs install and uninstall; what was installed goes in the end."""
-    def run(command, *flags, ok=True):
-        done = subprocess.run([daemons.binary(), command, "--redirect-mode", "ebpf", "--redirect-cgroup", str(cgroup),
+    def run(command, *flags, ok=True, wrapper=()):
+        done = subprocess.run([*wrapper, daemons.binary(), command, "--redirect-mode", "ebpf", "--redirect-cgroup", str(cgroup),
                                "--no-redirect-inbound", "--no-redirect-outbound", *flags],
                               capture_output=True, text=True, check=False)
         assert (done.returncode == 0) == ok, done.stderr
@@ -476,14 +497,84 @@ def test_installed_programs_outlive_the_command(installed, cgroup, mesh):
     assert rcode(ask("www.example.org", server=RECURSIVE[4])) == "NOERROR"
 
 
-def test_installed_programs_are_served_whatever_the_mode(installed, mesh, network):
-    """A daemon that may look sees that they are there; and says that they do not follow resolv.conf."""
+@pytest.mark.parametrize("flags", [(), ("--user", str(USER))], ids=["root", "user"])
+def test_installed_programs_follow_resolv_conf(installed, mesh, network, flags):
+    """A daemon that may look sees that they are there, whatever the mode; it needs no privilege for it later."""
+    network.set_resolv_conf(NOBODY[4])
     installed.run("install")
-    one = mesh.start("--no-redirect")
+    network.set_resolv_conf(RECURSIVE[4], RECURSIVE[6])
+    one = mesh.start("--no-redirect", *flags)
     for tcp in (False, True):
         assert is_caught(RECURSIVE[4], tcp) and is_caught(RECURSIVE[6], tcp)
+    network.set_resolv_conf(AUTHORITATIVE[4])
+    one.wait_log("installed rules: the servers are those of resolv.conf", count=2)
+    assert is_caught(AUTHORITATIVE[4]) and not is_caught(RECURSIVE[4]) and not is_caught(RECURSIVE[6])
+    # Programs that take their place are the same daemon's.
+    installed.run("install", "--redirect-cgroup", str(cgroups.mount()))
     network.set_resolv_conf(RECURSIVE[4])
-    one.wait_log("programs that somebody installed keep those that they have")
+    one.wait_log("installed rules: the servers are those of resolv.conf", count=3)
+    assert is_caught(RECURSIVE[4], tcp=True) and not is_caught(AUTHORITATIVE[4])
+
+
+def test_installed_programs_follow_beside_those_of_a_daemon(installed, network):
+    installed.run("install")
+    one = installed.start()
+    network.set_resolv_conf(AUTHORITATIVE[4])
+    one.wait_log(f"redirecting {AUTHORITATIVE[4]}:53,")
+    installed.start("--no-redirect", "--resolv-conf", "/nonexistent", "--upstream", RECURSIVE[4])
+    one.stop()
+    assert is_caught(AUTHORITATIVE[4]) and not is_caught(RECURSIVE[4])
+
+
+def test_installed_programs_are_served_beside_rules_of_a_daemon(installed, mesh, network):
+    installed.run("install", "--capture-all")
+    one = mesh.start()
+    for tcp in (False, True):
+        assert is_caught(RECURSIVE[4], tcp) and is_caught(RECURSIVE[6], tcp)
+        assert ask("www.example.org", server=AUTHORITATIVE[4], tcp=tcp).flags & dns.flags.AA
+    network.set_resolv_conf(AUTHORITATIVE[4])
+    one.wait_log(f"redirecting {AUTHORITATIVE[4]}:53,")
+    passed = one.metric("kuma_dns_passed_total")
+    assert rcode(ask("www.example.org", server=AUTHORITATIVE[4])) == "NOERROR"
+    assert one.metric("kuma_dns_passed_total") == passed  # it is one of ours by now
+
+
+def test_programs_that_cannot_be_opened_are_named(installed, mesh, network, cgroup):
+    installed.run("install", "--kuma-dp-user", str(USER))
+    hidden = mesh.start("--no-redirect", "--user", str(USER), config={"redirect": {"mode": "ebpf"}}, wrapper=HIDING)
+    network.set_resolv_conf(RECURSIVE[4])
+    hidden.wait_log("programs that somebody installed keep .*/sys/fs/bpf/kuma-dns/[0-9]+/state: No such file")
+    assert is_caught(RECURSIVE[4]) and is_caught(RECURSIVE[6])
+    hidden.stop()
+    may_look = ["setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--inh-caps=+dac_read_search",
+                "--ambient-caps=+dac_read_search"]
+    denied = mesh.start("--no-redirect", wrapper=may_look, owner=USER)
+    network.set_resolv_conf(*BOTH)
+    denied.wait_log("programs that somebody installed keep .*/state: it takes CAP_DAC_OVERRIDE")
+    denied.stop()
+    next(cgroups.PINS.glob("*/state")).unlink()  # an earlier version had none
+    before = mesh.start("--no-redirect")
+    network.set_resolv_conf(RECURSIVE[4])
+    before.wait_log("programs that somebody installed keep .*/state: found programs of another version")
+    assert is_caught(RECURSIVE[6]) and cgroups.programs(cgroup) == HOOKS
+
+
+@FAMILIES
+@TRANSPORTS
+def test_installed_programs_tell_the_server_that_was_asked(installed, mesh, family, tcp):
+    installed.run("install", "--capture-all")
+    one = mesh.start("--no-redirect", config={"forward": {"askedServer": False}})
+    assert not ask("www.example.org", server=AUTHORITATIVE[family], tcp=tcp).flags & dns.flags.AA
+    one.stop()
+    one = mesh.start("--no-redirect", "--user", str(USER))
+    for number in range(1, 4):
+        assert ask("www.example.org", server=AUTHORITATIVE[family], tcp=tcp).flags & dns.flags.AA
+        assert not ask("www.example.org", server=RECURSIVE[family], tcp=tcp).flags & dns.flags.AA
+        assert one.metric("kuma_dns_passed_total") == number
+    notify = dns.message.make_query("example.org", "SOA")
+    notify.set_opcode(dns.opcode.NOTIFY)
+    assert dns.query.udp(notify, AUTHORITATIVE[family], timeout=5).rcode() != dns.rcode.NOTIMP
+    assert one.metric("kuma_dns_passed_total") == 4
 
 
 def test_install_can_be_repeated_and_undone(installed, cgroup):
@@ -524,6 +615,82 @@ def test_means_of_installing_replace_each_other(installed, cgroup):
     assert not tables() and not cgroups.programs(cgroup)
 
 
+def kernel_objects():
+    """Our maps and programs in the kernel, whoever holds them, by number."""
+    found = set()
+    for kind, names in (("map", r"sockets\.|others"), ("prog", "connect|sendmsg|recvmsg|getpeername|namespace")):
+        text = clients.run("bpftool", "--json", kind, "show")[1]
+        found |= {(kind, one["id"]) for one in json.loads(text) if re.match(names, one.get("name", ""))}
+    return found
+
+
+def test_nothing_is_left_in_the_kernel(installed, mesh, network):
+    before = kernel_objects()
+    for _ in range(2):
+        installed.run("install")
+        one = mesh.start("--no-redirect")
+        assert is_caught(RECURSIVE[4])
+        installed.run("install", "--capture-all")
+        one.stop()
+    assert kernel_objects() - before
+    installed.run("uninstall")
+    own = installed.start()
+    own.stop()
+    network.set_resolv_conf(*BOTH)
+    assert eventually(lambda: not kernel_objects() - before)
+
+
+WITHOUT_RULES = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-net_admin"]  # programs only take CAP_SYS_ADMIN
+
+
+def test_install_is_all_or_nothing(installed, cgroup, mesh):
+    """What nftables does fails after the programs are in place."""
+    envoy = ("--kuma-dp-user", str(USER), "--redirect-outbound", "--redirect-outbound-port")
+    installed.run("install", *envoy, "15001")
+    mesh.start("--no-redirect")
+    rules, pins, ids = sh("nft", "list", "ruleset"), sorted(cgroups.PINS.glob("*/*")), kernel_objects()
+    said = installed.run("install", "--capture-all", *envoy, "15002", wrapper=WITHOUT_RULES, ok=False)
+    assert "CAP_NET_ADMIN" in said
+    assert sh("nft", "list", "ruleset") == rules and sorted(cgroups.PINS.glob("*/*")) == pins
+    assert cgroups.programs(cgroup) == HOOKS and eventually(lambda: kernel_objects() == ids)
+    for tcp in (False, True):
+        assert is_caught(RECURSIVE[4], tcp) and is_caught(RECURSIVE[6], tcp) and not is_caught(AUTHORITATIVE[4], tcp)
+    installed.run("install", "--capture-all", *envoy, "15002")
+    assert is_caught(AUTHORITATIVE[4]) and "15002" in sh("nft", "list", "ruleset")
+
+
+def test_what_cannot_be_installed_leaves_nothing(installed, cgroup):
+    installed.run("install", "--kuma-dp-user", str(USER), "--redirect-outbound", wrapper=WITHOUT_RULES, ok=False)
+    assert not tables() and not cgroups.programs(cgroup) and not cgroups.PINS.exists()
+
+
+def test_what_was_interrupted_is_in_nobodys_way(installed, cgroup):
+    """Killed when what it replaces was put aside, before and after its own was put in its place."""
+    installed.run("install")
+    place = next(cgroups.PINS.iterdir())
+    place.rename(f"{place}-old")
+    installed.run("install")
+    assert cgroups.programs(cgroup) == HOOKS and list(cgroups.PINS.iterdir()) == [place]
+    place.rename(f"{place}-old")
+    assert installed.run("uninstall") == "uninstalled\n"
+    assert not cgroups.programs(cgroup) and not cgroups.PINS.exists()
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_installers_wait_for_each_other(installed, command):
+    installed.run("install")
+    lock = os.open("/sys/fs/bpf", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    other = threading.Thread(target=installed.run, args=(command,))
+    before = sorted(cgroups.PINS.glob("*/*"))
+    other.start()
+    other.join(0.5)
+    assert other.is_alive() and sorted(cgroups.PINS.glob("*/*")) == before
+    os.close(lock)
+    other.join(10)
+    assert not other.is_alive()
+
+
 def test_pins_of_cgroups_that_are_gone_are_removed(installed, cgroup, network):
     # A pod that ends without cleaning up; Kuma's pins stayed.
     with cgroups.made(cgroup) as inner, network.upstream():
@@ -532,6 +699,20 @@ def test_pins_of_cgroups_that_are_gone_are_removed(installed, cgroup, network):
     assert len(before) == 1
     installed.run("install")
     assert len(list(cgroups.PINS.iterdir())) == 1 and not before[0].exists()
+
+
+@pytest.mark.parametrize("command", ["install", "uninstall"])
+def test_pins_of_network_namespaces_that_are_gone_are_removed(installed, cgroup, command):
+    """A pod that ended without cleaning up, whose programs are at a cgroup that stays."""
+    installed.run("install", wrapper=["unshare", "--net"])
+    left = next(cgroups.PINS.iterdir())
+    installed.run("install")
+
+    def swept():
+        installed.run(command)
+        return not left.exists()
+    eventually(swept)
+    assert cgroups.programs(cgroup) == (HOOKS if command == "install" else [])
 
 
 def test_dry_run_changes_nothing(installed, cgroup):
