@@ -46,6 +46,7 @@ enum {
 struct ebpf {
 	struct sockets *object;      /* NULL: the programs are somebody else's */
 	struct sockets_state *state; /* in memory that they share */
+	uint64_t netns;              /* cookie of the network namespace */
 	int lock;                    /* of pins, while they change; else -1 */
 	uint32_t metric;             /* of our own route to the aliases; 0: none */
 	char cgroup[PATH_MAX];
@@ -193,7 +194,7 @@ static bool prepare_ipv6(struct ebpf *e, uint32_t first, uint32_t last)
  * us as well: it means to us what it means to them. */
 static bool inherit(struct ebpf *e, int cgroup)
 {
-	const int map = inherit_find(e->object->rodata->config.netns, cgroup);
+	const int map = inherit_find(e->netns, cgroup);
 	int err = map;
 
 	if (map >= 0) {
@@ -221,10 +222,11 @@ static int load(struct ebpf *e, const struct rules *rules, bool lasting, int cgr
 	config = &e->object->rodata->config;
 	sockets_configure(config, rules);
 	config->lasting = lasting;
-	err = find_netns((uint64_t *)&config->netns);
+	err = find_netns(&e->netns);
 	if (err) {
 		return fail(error, "finding our network namespace", err);
 	}
+	config->netns = e->netns;
 	inherited = inherit(e, cgroup);
 	(void)bpf_program__set_autoload(e->object->progs.namespace, lasting);
 	err = sockets__load(e->object);
@@ -434,12 +436,11 @@ static int explain_pinned(struct redirect_error *error, uint64_t netns, int err)
 int ebpf_open_pinned(struct ebpf **ebpf, struct redirect_error *error)
 {
 	struct ebpf *e = new_ebpf(error);
-	uint64_t netns = 0;
-	int err = e ? find_netns(&netns) : -ENOMEM;
+	int err = e ? find_netns(&e->netns) : -ENOMEM;
 	int map = -1;
 
 	if (err == 0) {
-		map = pins_open_state(netns);
+		map = pins_open_state(e->netns);
 		err = map < 0 ? map : inherit_check(map);
 	}
 	if (err == 0) {
@@ -449,8 +450,9 @@ int ebpf_open_pinned(struct ebpf **ebpf, struct redirect_error *error)
 		close(map);
 	}
 	if (err) {
+		err = e ? explain_pinned(error, e->netns, err) : err;
 		free(e);
-		return explain_pinned(error, netns, err);
+		return err;
 	}
 	*ebpf = e;
 	return 0;
@@ -494,7 +496,7 @@ static int pin(struct ebpf *e, struct redirect_error *error)
 		pins[count++] = (struct pin){
 			.name = "namespace", .fd = bpf_link__fd(e->object->links.namespace)};
 	}
-	return pins_replace(e->object->rodata->config.netns, pins, count, error);
+	return pins_replace(e->netns, pins, count, error);
 }
 
 int ebpf_install(struct ebpf **ebpf, const struct rules *rules, struct redirect_error *error)
@@ -514,49 +516,58 @@ int ebpf_install(struct ebpf **ebpf, const struct rules *rules, struct redirect_
 	return 0;
 }
 
+int ebpf_uninstall(struct ebpf **ebpf, struct redirect_error *error)
+{
+	struct ebpf *e;
+	int err;
+
+	*ebpf = NULL;
+	if (!pins_exist_at_all()) {
+		return 0;
+	}
+	e = new_ebpf(error);
+	if (!e) {
+		return -ENOMEM;
+	}
+	e->lock = pins_lock(error);
+	err = e->lock < 0 ? e->lock : find_netns(&e->netns);
+	if (err == 0) {
+		e->metric = pins_exist(e->netns) ? METRIC_LASTING : 0;
+		err = pins_put_aside(e->netns, error);
+	}
+	if (err) {
+		e->metric = 0;
+		ebpf_close(e);
+		return err;
+	}
+	*ebpf = e;
+	return 0;
+}
+
 void ebpf_commit(struct ebpf *ebpf, const struct rules *rules)
 {
-	list_servers(ebpf->state, rules);
-	pins_forget(ebpf->object->rodata->config.netns);
+	if (!ebpf) {
+		return;
+	}
+	if (ebpf->object) {
+		list_servers(ebpf->state, rules);
+		ebpf->metric = 0; /* the route is to last as well */
+	}
+	pins_forget(ebpf->netns);
 	pins_sweep();
-	ebpf->metric = 0; /* the route is to last as well */
 	ebpf_close(ebpf);
 }
 
 void ebpf_roll_back(struct ebpf *ebpf)
 {
-	pins_restore(ebpf->object->rodata->config.netns);
+	if (!ebpf) {
+		return;
+	}
+	if (!ebpf->object) {
+		ebpf->metric = 0;
+	}
+	pins_restore(ebpf->netns);
 	ebpf_close(ebpf);
-}
-
-static int remove_pins(struct redirect_error *error)
-{
-	uint64_t netns;
-	int err = find_netns(&netns);
-
-	if (err == 0 && pins_exist(netns)) {
-		err = pins_remove(netns, error);
-		err = err ? err : remove_route(METRIC_LASTING);
-	}
-	pins_sweep();
-	return err;
-}
-
-int ebpf_uninstall(struct redirect_error *error)
-{
-	int lock;
-	int err;
-
-	if (!pins_exist_at_all()) {
-		return 0;
-	}
-	lock = pins_lock(error);
-	if (lock < 0) {
-		return lock;
-	}
-	err = remove_pins(error);
-	close(lock);
-	return err;
 }
 
 bool ebpf_is_installed(void)

@@ -77,13 +77,18 @@ void ebpf_set_elsewhere(struct ebpf *ebpf, bool elsewhere);
 int ebpf_install(struct ebpf **ebpf, const struct rules *rules, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 
-/** Ends `ebpf`. Pins whose cgroup or network namespace is no more are removed too, whoever left
- * them. */
+/** Put these pins of our network namespace aside likewise. @return 0, with NULL where there are
+ * none at all; -errno, `error` set */
+int ebpf_uninstall(struct ebpf **ebpf, struct redirect_error *error)
+	__attribute__((warn_unused_result));
+
+/**
+ * Ends `ebpf`, which may be NULL. Pins whose cgroup or network namespace is no more are removed
+ * too, whoever left them.
+ */
 void ebpf_commit(struct ebpf *ebpf, const struct rules *rules);
 void ebpf_roll_back(struct ebpf *ebpf);
 
-/** Remove these pins of our network namespace, if there are any, and those that nobody needs. */
-int ebpf_uninstall(struct redirect_error *error) __attribute__((warn_unused_result));
 bool ebpf_is_installed(void);
 void ebpf_print(const struct rules *rules, FILE *out);
 void ebpf_print_removal(FILE *out);

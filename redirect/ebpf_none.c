@@ -83,9 +83,10 @@ void ebpf_roll_back(struct ebpf *ebpf)
 	(void)ebpf;
 }
 
-int ebpf_uninstall(struct redirect_error *error)
+int ebpf_uninstall(struct ebpf **ebpf, struct redirect_error *error)
 {
 	(void)error;
+	*ebpf = NULL;
 	return 0;
 }
 

@@ -272,17 +272,16 @@ void pins_restore(uint64_t netns)
 	(void)rmdir(PARENT); /* unless others are in it */
 }
 
-int pins_remove(uint64_t netns, struct redirect_error *error)
+int pins_put_aside(uint64_t netns, struct redirect_error *error)
 {
 	struct paths p;
 	int err;
 
 	name_paths(&p, netns);
 	err = clear(&p);
-	if (err == 0) {
-		err = remove_directory(p.now);
+	if (err == 0 && rename(p.now, p.old) != 0 && errno != ENOENT) {
+		err = -errno;
 	}
-	(void)rmdir(PARENT); /* unless others are in it */
 	if (err) {
 		snprintf(error->text, sizeof error->text, "cannot remove %s: %s", p.now,
 			strerror(-err));

@@ -33,10 +33,11 @@ bool pins_exist_at_all(void);
 int pins_open_state(uint64_t netns) __attribute__((warn_unused_result));
 
 /**
- * Keep others who change pins away; waits some seconds for them. What follows is for whoever holds this.
+ * Keep others who change pins away; waits some seconds for them. What follows is for whoever holds
+ * this.
  *
- * @return a descriptor: closing it lets others go on; -EOPNOTSUPP: no bpffs; -EWOULDBLOCK: they do not
- * end; -errno; `error` set
+ * @return a descriptor: closing it lets others go on; -EOPNOTSUPP: no bpffs; -EWOULDBLOCK: they do
+ * not end; -errno; `error` set
  */
 int pins_lock(struct redirect_error *error) __attribute__((warn_unused_result));
 
@@ -49,15 +50,19 @@ int pins_lock(struct redirect_error *error) __attribute__((warn_unused_result));
 int pins_replace(uint64_t netns, const struct pin *pins, unsigned count,
 	struct redirect_error *error) __attribute__((warn_unused_result));
 
+/**
+ * Put what is there aside, with nothing in its place.
+ *
+ * @return as pins_replace; 0 also where there is nothing
+ */
+int pins_put_aside(uint64_t netns, struct redirect_error *error)
+	__attribute__((warn_unused_result));
+
 /** What was put aside goes. */
 void pins_forget(uint64_t netns);
 
 /** What was put aside is back in its place, and what was pinned instead is gone. */
 void pins_restore(uint64_t netns);
-
-/** Remove the directory of a network namespace with what is in it. @return 0, also where there is
- * none; -errno, `error` set */
-int pins_remove(uint64_t netns, struct redirect_error *error) __attribute__((warn_unused_result));
 
 /** Remove what is of no use any more, since the kernel has detached it: its cgroup or its network
  * namespace is gone. Best effort. */

@@ -224,12 +224,24 @@ void redirect_set_elsewhere(struct redirect *redirect, bool elsewhere)
 	ebpf_set_elsewhere(redirect->ebpf, elsewhere);
 }
 
+/** What nftables does is atomic, and comes last: what eBPF did is kept or undone with it. */
+static int finish(struct ebpf *e, const struct rules *rules, int err)
+{
+	if (err) {
+		ebpf_roll_back(e);
+	} else {
+		ebpf_commit(e, rules);
+	}
+	return err;
+}
+
 /** What an earlier call installed by other means goes when the new is in place. */
 static int install_nftables(const struct rules *rules, struct redirect_error *error)
 {
-	const int err = nftables_install(rules, error);
+	struct ebpf *e;
+	const int err = ebpf_uninstall(&e, error);
 
-	return err ? err : ebpf_uninstall(error);
+	return err ? err : finish(e, rules, nftables_install(rules, error));
 }
 
 /** What eBPF leaves. */
@@ -246,18 +258,9 @@ static int install_rest(const struct rules *rules, struct redirect_error *error)
 static int install_ebpf(const struct rules *rules, struct redirect_error *error)
 {
 	struct ebpf *e;
-	int err = ebpf_install(&e, rules, error);
+	const int err = ebpf_install(&e, rules, error);
 
-	if (err) {
-		return err;
-	}
-	err = install_rest(rules, error);
-	if (err) {
-		ebpf_roll_back(e);
-		return err;
-	}
-	ebpf_commit(e, rules);
-	return 0;
+	return err ? err : finish(e, rules, install_rest(rules, error));
 }
 
 int redirect_install(const struct rules *rules, struct redirect_error *error)
@@ -282,9 +285,10 @@ int redirect_set_installed_servers(
 
 int redirect_uninstall(const struct rules *rules, struct redirect_error *error)
 {
-	const int err = ebpf_uninstall(error);
+	struct ebpf *e;
+	const int err = ebpf_uninstall(&e, error);
 
-	return err ? err : nftables_uninstall(rules, error);
+	return err ? err : finish(e, rules, nftables_uninstall(rules, error));
 }
 
 int redirect_print(const struct rules *rules, FILE *out)

@@ -167,7 +167,9 @@ int redirect_set_installed_servers(const struct rules *before, const struct rule
 	struct redirect_error *error) __attribute__((warn_unused_result));
 
 /**
- * Remove that table if it is there, and that of a daemon that failed closed, and nothing else.
+ * Remove that table if it is there, and that of a daemon that failed closed, and pinned programs,
+ * those of network namespaces and cgroups that are gone too, and nothing else. Where one cannot be
+ * removed, none is.
  *
  * @param rules  their port and zones: of redirected flows, which are removed from conntrack
  */

@@ -650,8 +650,8 @@ def test_install_is_all_or_nothing(installed, cgroup, mesh):
     installed.run("install", *envoy, "15001")
     mesh.start("--no-redirect")
     rules, pins, ids = sh("nft", "list", "ruleset"), sorted(cgroups.PINS.glob("*/*")), kernel_objects()
-    said = installed.run("install", "--capture-all", *envoy, "15002", wrapper=WITHOUT_RULES, ok=False)
-    assert "CAP_NET_ADMIN" in said
+    for command in (("install", "--capture-all", *envoy, "15002"), ("uninstall",)):
+        assert "CAP_NET_ADMIN" in installed.run(*command, wrapper=WITHOUT_RULES, ok=False)
     assert sh("nft", "list", "ruleset") == rules and sorted(cgroups.PINS.glob("*/*")) == pins
     assert cgroups.programs(cgroup) == HOOKS and eventually(lambda: kernel_objects() == ids)
     for tcp in (False, True):
