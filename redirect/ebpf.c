@@ -11,6 +11,7 @@
 #include "redirect/cgroup.h"
 #include "redirect/inherit.h"
 #include "redirect/local.h"
+#include "redirect/netns.h"
 #include "redirect/older.h"
 #include "redirect/pins.h"
 #include "redirect/redirect.h"
@@ -19,7 +20,6 @@
 #include <sockets.skel.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,13 +28,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71 /* absent from older libc headers */
-#endif
-
 enum {
 	PROGRAMS = 8,
-	PINS = PROGRAMS + 2, /* the state, and what knows of the network namespace's end */
+	PINS = PROGRAMS + 1, /* and the state */
 	LIST_PATIENCE_MS = 100,
 	/* Metrics of routes: of programs that last, and of daemons. Where one is killed its route
 	 * stays, which does no harm, and the next daemon has another metric. */
@@ -141,19 +137,6 @@ __attribute__((format(printf, 2, 0))) static int log_libbpf(
 
 /* Loading and attaching */
 
-static int find_netns(uint64_t *cookie)
-{
-	const int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	socklen_t size = sizeof *cookie;
-	const int err =
-		fd < 0 || getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, cookie, &size) ? -errno : 0;
-
-	if (fd >= 0) {
-		close(fd);
-	}
-	return err;
-}
-
 /* IPv6 needs a route to the aliases. */
 
 static int add_route(uint32_t metric)
@@ -222,13 +205,12 @@ static int load(struct ebpf *e, const struct rules *rules, bool lasting, int cgr
 	config = &e->object->rodata->config;
 	sockets_configure(config, rules);
 	config->lasting = lasting;
-	err = find_netns(&e->netns);
+	err = netns_find(&e->netns);
 	if (err) {
 		return fail(error, "finding our network namespace", err);
 	}
 	config->netns = e->netns;
 	inherited = inherit(e, cgroup);
-	(void)bpf_program__set_autoload(e->object->progs.namespace, lasting);
 	err = sockets__load(e->object);
 	if (err) {
 		return fail(error, "loading programs", err);
@@ -436,7 +418,7 @@ static int explain_pinned(struct redirect_error *error, uint64_t netns, int err)
 int ebpf_open_pinned(struct ebpf **ebpf, struct redirect_error *error)
 {
 	struct ebpf *e = new_ebpf(error);
-	int err = e ? find_netns(&e->netns) : -ENOMEM;
+	int err = e ? netns_find(&e->netns) : -ENOMEM;
 	int map = -1;
 
 	if (err == 0) {
@@ -463,22 +445,6 @@ void ebpf_set_elsewhere(struct ebpf *ebpf, bool elsewhere)
 	ebpf->state->elsewhere = elsewhere;
 }
 
-/** Where it cannot be, the end of the network namespace is not seen, and no more than that. */
-static struct bpf_link *attach_namespace(struct ebpf *e)
-{
-	const int netns = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-	struct bpf_link *link =
-		netns < 0 ? NULL : bpf_program__attach_netns(e->object->progs.namespace, netns);
-
-	if (!link) {
-		log_debug("eBPF: programs may outlive this network namespace: %s", strerror(errno));
-	}
-	if (netns >= 0) {
-		close(netns);
-	}
-	return link;
-}
-
 static int pin(struct ebpf *e, struct redirect_error *error)
 {
 	struct program list[PROGRAMS];
@@ -491,11 +457,6 @@ static int pin(struct ebpf *e, struct redirect_error *error)
 			.fd = bpf_link__fd(*list[count].link)};
 	}
 	pins[count++] = (struct pin){.name = PINS_STATE, .fd = bpf_map__fd(e->object->maps.bss)};
-	e->object->links.namespace = attach_namespace(e);
-	if (e->object->links.namespace) {
-		pins[count++] = (struct pin){
-			.name = "namespace", .fd = bpf_link__fd(e->object->links.namespace)};
-	}
 	return pins_replace(e->netns, pins, count, error);
 }
 
@@ -530,7 +491,7 @@ int ebpf_uninstall(struct ebpf **ebpf, struct redirect_error *error)
 		return -ENOMEM;
 	}
 	e->lock = pins_lock(error);
-	err = e->lock < 0 ? e->lock : find_netns(&e->netns);
+	err = e->lock < 0 ? e->lock : netns_find(&e->netns);
 	if (err == 0) {
 		e->metric = pins_exist(e->netns) ? METRIC_LASTING : 0;
 		err = pins_put_aside(e->netns, error);
@@ -554,7 +515,7 @@ void ebpf_commit(struct ebpf *ebpf, const struct rules *rules)
 		ebpf->metric = 0; /* the route is to last as well */
 	}
 	pins_forget(ebpf->netns);
-	pins_sweep();
+	pins_sweep(privileges_have(CAP_SYS_ADMIN) && !is_in_user_namespace());
 	ebpf_close(ebpf);
 }
 
@@ -574,7 +535,7 @@ bool ebpf_is_installed(void)
 {
 	uint64_t netns;
 
-	return find_netns(&netns) == 0 && pins_exist(netns);
+	return netns_find(&netns) == 0 && pins_exist(netns);
 }
 
 void ebpf_print(const struct rules *rules, FILE *out)
@@ -582,7 +543,7 @@ void ebpf_print(const struct rules *rules, FILE *out)
 	char path[PINS_PATH_SIZE];
 	uint64_t netns = 0;
 
-	(void)find_netns(&netns);
+	(void)!netns_find(&netns);
 	fprintf(out, "# DNS by eBPF at the sockets of %s; links are pinned in %s\n",
 		rules->cgroup && rules->cgroup[0] ? rules->cgroup : "the application's cgroup",
 		pins_path(netns, path));
@@ -593,7 +554,7 @@ void ebpf_print_removal(FILE *out)
 	char path[PINS_PATH_SIZE];
 	uint64_t netns = 0;
 
-	if (find_netns(&netns) == 0 && pins_exist(netns)) {
+	if (netns_find(&netns) == 0 && pins_exist(netns)) {
 		fprintf(out, "# the links in %s\n", pins_path(netns, path));
 	}
 }

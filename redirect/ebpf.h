@@ -84,7 +84,7 @@ int ebpf_uninstall(struct ebpf **ebpf, struct redirect_error *error)
 
 /**
  * Ends `ebpf`, which may be NULL. Pins whose cgroup or network namespace is no more are removed
- * too, whoever left them.
+ * too, whoever left them; of the latter the kernel tells since Linux 6.18.
  */
 void ebpf_commit(struct ebpf *ebpf, const struct rules *rules);
 void ebpf_roll_back(struct ebpf *ebpf);

@@ -2,13 +2,14 @@
  *
  * The directory of bpffs that things are pinned in:
  *
- *     /sys/fs/bpf/kuma-dns/<cookie of the network namespace>/connect4 ... state
+ *     /sys/fs/bpf/kuma-dns/<cookie of the network namespace>/connect4 ... state namespace
  *
  * Removing a pin detaches its link. Nothing else is touched: a directory that holds something else
  * is not removed. While one is replaced there are two more, `-new` and `-old`; renaming is atomic.
  */
 #include "redirect/pins.h"
 
+#include "redirect/netns.h"
 #include "redirect/redirect.h"
 
 #include <bpf/bpf.h>
@@ -34,6 +35,7 @@ enum {
 };
 
 const char PINS_STATE[] = "state";
+static const char NAMESPACE[] = "namespace"; /* a link to the name of it, which is no file */
 
 const char *pins_path(uint64_t netns, char path[PINS_PATH_SIZE])
 {
@@ -191,6 +193,17 @@ static int make_directory(const char *path)
 	return mkdir(path, 0700) == 0 || errno == EEXIST ? 0 : -errno;
 }
 
+/** For those who sweep; best effort. */
+static void note_namespace(const char *directory)
+{
+	char path[FILE_PATH_SIZE];
+	char name[NETNS_NAME_SIZE];
+
+	if (netns_name(name) == 0) {
+		(void)!symlink(name, join(path, directory, NAMESPACE));
+	}
+}
+
 static int pin_all(const char *directory, const struct pin *pins, unsigned count)
 {
 	char path[FILE_PATH_SIZE];
@@ -200,6 +213,7 @@ static int pin_all(const char *directory, const struct pin *pins, unsigned count
 		join(path, directory, pins[i].name);
 		err = bpf_obj_pin(pins[i].fd, path) == 0 ? 0 : -errno;
 	}
+	note_namespace(directory);
 	return err;
 }
 
@@ -291,8 +305,8 @@ int pins_put_aside(uint64_t netns, struct redirect_error *error)
 
 /* Sweeping */
 
-/** The kernel detaches the links of a cgroup that is removed, and that of a network namespace, and
- * knows nothing that they belong to then. (No map that we pin has a type that is one of these.) */
+/** The kernel detaches the links of a cgroup that is removed, and knows no cgroup of theirs then.
+ * (No map that we pin has a type that is a link's.) */
 static bool is_detached(const char *path)
 {
 	struct bpf_link_info info = {0};
@@ -302,15 +316,27 @@ static bool is_detached(const char *path)
 
 	if (fd >= 0) {
 		detached = bpf_obj_get_info_by_fd(fd, &info, &size) == 0 &&
-			   ((info.type == BPF_LINK_TYPE_CGROUP && info.cgroup.cgroup_id == 0) ||
-				   (info.type == BPF_LINK_TYPE_NETNS && info.netns.netns_ino == 0));
+			   info.type == BPF_LINK_TYPE_CGROUP && info.cgroup.cgroup_id == 0;
 		close(fd);
 	}
 	return detached;
 }
 
+static bool is_orphan(const char *directory)
+{
+	char path[FILE_PATH_SIZE];
+	char name[NETNS_NAME_SIZE];
+	const ssize_t len = readlink(join(path, directory, NAMESPACE), name, sizeof name - 1);
+
+	if (len < 0) {
+		return false;
+	}
+	name[len] = '\0';
+	return netns_is_gone(name);
+}
+
 /** One link says it for all. */
-static bool sweep_directory(const char *directory)
+static bool sweep_detached(const char *directory)
 {
 	if (find(directory, is_detached)) {
 		(void)remove_directory(directory);
@@ -318,8 +344,19 @@ static bool sweep_directory(const char *directory)
 	return false;
 }
 
-void pins_sweep(void)
+static bool sweep_orphans(const char *directory)
 {
-	(void)find(PARENT, sweep_directory);
+	if (is_orphan(directory)) {
+		(void)remove_directory(directory);
+	}
+	return false;
+}
+
+void pins_sweep(bool sees_all)
+{
+	(void)find(PARENT, sweep_detached);
+	if (sees_all) {
+		(void)find(PARENT, sweep_orphans);
+	}
 	(void)rmdir(PARENT); /* unless others are in it */
 }

@@ -64,6 +64,10 @@ void pins_forget(uint64_t netns);
 /** What was put aside is back in its place, and what was pinned instead is gone. */
 void pins_restore(uint64_t netns);
 
-/** Remove what is of no use any more, since the kernel has detached it: its cgroup or its network
- * namespace is gone. Best effort. */
-void pins_sweep(void);
+/**
+ * Remove what is of no use any more, best effort: the kernel has detached it, since its cgroup is
+ * gone, or its network namespace is gone.
+ *
+ * @param sees_all  as netns_is_gone wants it; false: cgroups only
+ */
+void pins_sweep(bool sees_all);

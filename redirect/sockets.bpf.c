@@ -325,12 +325,3 @@ int getpeername6(struct bpf_sock_addr *ctx)
 {
 	return through6(ctx, to_server);
 }
-
-/* Of programs that last: the kernel detaches it from a network namespace that is no more, which is
- * how one knows that the others are of no use either. It leaves all as it is. */
-SEC("sk_lookup")
-int namespace(struct bpf_sk_lookup *ctx)
-{
-	(void)ctx;
-	return SK_PASS;
-}
