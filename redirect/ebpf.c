@@ -492,12 +492,11 @@ int ebpf_uninstall(struct ebpf **ebpf, struct redirect_error *error)
 	}
 	e->lock = pins_lock(error);
 	err = e->lock < 0 ? e->lock : netns_find(&e->netns);
-	if (err == 0) {
-		e->metric = pins_exist(e->netns) ? METRIC_LASTING : 0;
+	if (err == 0 && pins_exist(e->netns)) {
 		err = pins_put_aside(e->netns, error);
+		e->metric = err ? 0 : METRIC_LASTING;
 	}
 	if (err) {
-		e->metric = 0;
 		ebpf_close(e);
 		return err;
 	}

@@ -108,7 +108,7 @@ bool pins_exist(uint64_t netns)
 	struct paths p;
 
 	name_paths(&p, netns);
-	return is_there(p.now) || is_there(p.old);
+	return is_there(p.now) || is_there(p.old) || is_there(p.fresh);
 }
 
 bool pins_exist_at_all(void)

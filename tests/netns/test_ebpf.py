@@ -665,16 +665,17 @@ def test_what_cannot_be_installed_leaves_nothing(installed, cgroup):
     assert not tables() and not cgroups.programs(cgroup) and not cgroups.PINS.exists()
 
 
-def test_what_was_interrupted_is_in_nobodys_way(installed, cgroup):
-    """Killed when what it replaces was put aside, before and after its own was put in its place."""
+@pytest.mark.parametrize("left", ["-old", "-new"])
+def test_what_was_interrupted_is_in_nobodys_way(installed, cgroup, left):
+    """Killed between two of the steps: what it replaces was put aside, or its own is not in place yet."""
     installed.run("install")
     place = next(cgroups.PINS.iterdir())
-    place.rename(f"{place}-old")
-    installed.run("install")
+    place.rename(f"{place}{left}")
+    assert installed.run("install").startswith("installed anew: ")
     assert cgroups.programs(cgroup) == HOOKS and list(cgroups.PINS.iterdir()) == [place]
-    place.rename(f"{place}-old")
+    place.rename(f"{place}{left}")
     assert installed.run("uninstall") == "uninstalled\n"
-    assert not cgroups.programs(cgroup) and not cgroups.PINS.exists()
+    assert not cgroups.programs(cgroup) and not cgroups.PINS.exists() and not cgroups.local_routes()
 
 
 @contextlib.contextmanager
