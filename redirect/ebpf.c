@@ -389,11 +389,11 @@ void ebpf_close(struct ebpf *ebpf)
 	} else {
 		inherit_unmap(ebpf->state);
 	}
-	if (ebpf->lock >= 0) {
-		close(ebpf->lock);
-	}
 	if (ebpf->metric != 0 && remove_route(ebpf->metric) != 0) {
 		log_debug("eBPF: our local route for IPv6 stays");
+	}
+	if (ebpf->lock >= 0) {
+		close(ebpf->lock); /* the route is under it too */
 	}
 	free(ebpf);
 }
