@@ -25,7 +25,7 @@ EBPF  ?= $(shell pkg-config --exists 'libbpf >= 1.0' && command -v clang bpftool
 EBPF_SRCS := redirect/ebpf.c redirect/inherit.c redirect/pins.c
 
 SRCS  := $(filter-out dns/main.c redirect/sockets.bpf.c $(if $(filter yes,$(EBPF)),redirect/ebpf_none.c,$(EBPF_SRCS)), \
-	$(wildcard conf/*.c dns/*/*.c redirect/*.c))
+	$(wildcard conf/*.c dns/*.c dns/*/*.c redirect/*.c))
 TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 FUZZ  := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
 # The tests of modules with threads run under ThreadSanitizer too.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the daemon knows about itself, for operators. Plain data of the main thread: main.c fills it
- * in, the admin socket reads it.
+ * What the daemon knows about itself, for operators. Plain data of the main thread: daemon.c and
+ * redirecting.c fill it in, the admin socket reads it.
  */
 #pragma once
 
