@@ -29,9 +29,9 @@ struct server {
 	struct stats stats;
 	struct endpoint at;
 	unsigned served;
-	unsigned told;      /* of messages, before the first of their batch was served */
-	uint8_t orders[64]; /* theirs */
-	unsigned forwarded; /* as many as are bearable */
+	unsigned told;         /* of messages, before the first of their batch was served */
+	uint8_t orders[64];    /* theirs */
+	unsigned forwarded[2]; /* as many as are bearable, by socket */
 	size_t last_len;
 	struct requestor last;
 };
@@ -95,7 +95,7 @@ static enum verdict serve(
 		return VERDICT_DROP;
 	}
 	if (order == ORDER_FORWARD) {
-		s->forwarded += udp_may_forward(s->udp);
+		s->forwarded[from->slot] += udp_may_forward(s->udp, from);
 		return VERDICT_FORWARD;
 	}
 	uint8_t *begin = out->data + out->len;
@@ -327,36 +327,106 @@ static void a_burst_is_forwarded_whole(void **state)
 		turn(s);
 	}
 	assert_int_equal(s->served, 5 * (10 * TURN + 1));
-	assert_int_equal(s->forwarded, s->served);
+	assert_int_equal(s->forwarded[0], s->served);
 	close(fd);
 }
 
-/* There is no end to what waits: half as many of a batch, and half of these, but never none. */
+/* Each is taken whole, and then there is nothing: the end of what waits falls between batches. */
+static void bursts_of_full_batches_are_forwarded_whole(void **state)
+{
+	struct server *s = *state;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (unsigned burst = 0; burst < 400; burst++) {
+		ask_to_forward(fd, burst % 5 < 4 ? UDP_BATCH : TURN);
+		turn(s);
+		turn(s);
+	}
+	assert_int_equal(s->forwarded[0], s->served);
+	close(fd);
+}
+
+/** One turn of the loop, where turn() has as many as there is something to do. */
+static void one_turn(struct server *s)
+{
+	assert_true(event_base_loop(s->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+}
+
+/** Until one finds no room. */
+static void ask_too_much(const struct server *s, int fd)
+{
+	uint64_t before = udp_overflows(s->udp);
+	while (udp_overflows(s->udp) == before) {
+		ask(fd, 1, ORDER_FORWARD);
+	}
+}
+
+/* Without time for a while, and then as much work as ever: what waits becomes less, slowly. */
+static void after_a_pause_all_that_waits_is_forwarded(void **state)
+{
+	struct server *s = *state;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	ask_too_much(s, fd);
+	uint64_t lost = udp_overflows(s->udp);
+	for (unsigned i = 0; i < 60; i++) {
+		one_turn(s);
+		ask_to_forward(fd, i < 3 ? 0 : 200); /* the kernel makes room by the quarter */
+	}
+	turn(s);
+	assert_int_equal(udp_overflows(s->udp), lost);
+	assert_int_equal(s->forwarded[0], s->served);
+	close(fd);
+}
+
+/* The buffer overflows all the time: half as many of a batch, and half of these, but never none. */
 static void of_too_much_a_share_is_forwarded(void **state)
 {
 	struct server *s = *state;
 	unsigned share = 0;
 	listen_at(s, "127.0.0.1");
 	int fd = client_to(s, "127.0.0.1");
-	for (unsigned i = 0; i < 80; i++) { /* 320 full batches */
-		ask_to_forward(fd, TURN);
-		s->forwarded = 0;
-		turn(s);
-		assert_true(i == 0 || s->forwarded <= share);
-		share = s->forwarded;
+	for (unsigned i = 0; i < 90; i++) { /* 360 full batches */
+		ask_too_much(s, fd);
+		s->forwarded[0] = 0;
+		one_turn(s);
+		assert_true(i == 0 || s->forwarded[0] <= share);
+		share = s->forwarded[0];
 	}
 	assert_int_equal(share, 4); /* one of each batch */
 
 	/* As soon as there is an end to it, more and more, until it is all. */
+	turn(s);
 	for (unsigned i = 0; i < UDP_BATCH; i++) {
-		ask_to_forward(fd, 1);
+		ask_to_forward(fd, i % 2 ? 1 : UDP_BATCH); /* nothing is behind either */
 		turn(s);
 	}
 	ask_to_forward(fd, TURN);
-	s->forwarded = 0;
+	s->forwarded[0] = 0;
 	turn(s);
-	assert_int_equal(s->forwarded, TURN);
+	assert_int_equal(s->forwarded[0], TURN);
 	close(fd);
+}
+
+/* Neither do those of the one get less for the other's sake, nor those of the other more. */
+static void each_socket_has_a_share_of_its_own(void **state)
+{
+	struct server *s = *state;
+	listen_at(s, "127.0.0.1");
+	int much = client_to(s, "127.0.0.1");
+	listen_at(s, "127.0.0.1");
+	int little = client_to(s, "127.0.0.1");
+	for (unsigned i = 0; i < 90; i++) {
+		ask_too_much(s, much);
+		ask_to_forward(little, 10);
+		s->forwarded[0] = 0;
+		one_turn(s);
+	}
+	assert_int_equal(s->forwarded[0], 4);
+	turn(s);
+	assert_int_equal(s->forwarded[1], 90 * 10);
+	close(much);
+	close(little);
 }
 
 static void answers_go_to_who_asked(void **state)
@@ -706,7 +776,10 @@ int main(void)
 		STATEMENT(a_batch_is_told_of_before_it_is_served),
 		STATEMENT(answers_of_all_lengths_leave_together),
 		STATEMENT(a_burst_is_forwarded_whole),
+		STATEMENT(bursts_of_full_batches_are_forwarded_whole),
+		STATEMENT(after_a_pause_all_that_waits_is_forwarded),
 		STATEMENT(of_too_much_a_share_is_forwarded),
+		STATEMENT(each_socket_has_a_share_of_its_own),
 		STATEMENT(answers_go_to_who_asked),
 		STATEMENT(answers_to_canaries_are_sent_and_not_counted),
 		STATEMENT(answers_leave_from_the_ipv4_address_asked),

@@ -63,8 +63,8 @@ void __wrap_forward_set_routes(struct forward *f, struct routes *routes);
 void __wrap_forward_query(struct forward *f, const struct query *q,
 	const struct edns_options *options, const struct requestor *from, size_t limit);
 void __wrap_forward_close(struct forward *f);
-bool __real_udp_may_forward(struct udp *udp);
-bool __wrap_udp_may_forward(struct udp *udp);
+bool __real_udp_may_forward(struct udp *udp, const struct requestor *from);
+bool __wrap_udp_may_forward(struct udp *udp, const struct requestor *from);
 void __wrap_forward_refresh(struct forward *f, const struct query *q);
 unsigned __wrap_forward_order(const struct forward *f, const struct route *route, uint8_t order[]);
 void __wrap_forward_report(const struct forward *f, unsigned server, struct server_report *report);
@@ -106,9 +106,9 @@ void __wrap_forward_query(struct forward *f, const struct query *q,
 	f->waiting++;
 }
 
-bool __wrap_udp_may_forward(struct udp *udp)
+bool __wrap_udp_may_forward(struct udp *udp, const struct requestor *from)
 {
-	return __real_udp_may_forward(udp) && !atomic_load(&overloaded);
+	return __real_udp_may_forward(udp, from) && !atomic_load(&overloaded);
 }
 
 void __wrap_forward_refresh(struct forward *f, const struct query *q)

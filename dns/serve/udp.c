@@ -28,8 +28,8 @@ enum {
 	ROUNDS = 4,              /* batches in one turn: then TCP and the upstreams have theirs */
 	BUFFER_OCTETS = 1 << 20, /* of the kernel, each way: a full batch of the largest fits */
 	/* Full batches in a row that are more than the kernel's buffer, which has twice the room
-	 * asked for, can have held of the smallest datagrams: not a burst, then, but more than we
-	 * can do. */
+	 * asked for, can have held of the smallest datagrams: what overflows after so many is no
+	 * burst, nor what came while we had no time at all, but more than we can do. */
 	STANDING = 2 * BUFFER_OCTETS / 768 / UDP_BATCH + 1,
 	/* Slots a whole number of pages apart would all fall into the same few cache sets. */
 	SLOT_STRIDE = UDP_SLOT_SIZE + 128,
@@ -47,7 +47,10 @@ struct udp_socket {
 	struct event *readable;
 	int fd;
 	uint32_t index;
-	unsigned full; /* batches in a row */
+	unsigned full;     /* batches in a row */
+	uint32_t lost;     /* in the kernel's full buffer, when that was looked at last */
+	unsigned asked;    /* for the batch, of others */
+	unsigned bearable; /* of these */
 	bool elsewhere;
 };
 
@@ -81,8 +84,6 @@ struct udp {
 	struct requestor from[UDP_BATCH];
 	struct replies replies;
 	unsigned canaries; /* among the answers to the batch */
-	unsigned asked;    /* for the batch, of others */
-	unsigned bearable; /* of these */
 	struct span message[UDP_BATCH];
 	uint8_t in_slot[UDP_BATCH][SLOT_STRIDE];
 	/* Answers to a batch, one behind the other: most are short, and few pages are touched. */
@@ -180,13 +181,13 @@ static void announce(struct udp *u, unsigned received)
 }
 
 /** Compose the answers to a batch. @return how many are the first of `out` */
-static unsigned compose(const struct udp_socket *s, unsigned received)
+static unsigned compose(struct udp_socket *s, unsigned received)
 {
 	struct udp *u = s->udp;
 	unsigned ready = 0;
 	uint8_t *end = u->answers;
 	u->canaries = 0;
-	u->asked = 0;
+	s->asked = 0;
 	announce(u, received);
 	for (unsigned i = 0; i < received; i++) {
 		const struct requestor *from = requestor_received(s, i);
@@ -229,26 +230,47 @@ static void send_batch(const struct udp_socket *s, struct mmsghdr *out, unsigned
 	}
 }
 
+/** Datagrams that found no room in the buffer of a socket since it is there; wraps. */
+static uint32_t lost_of(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = {0};
+	socklen_t len = sizeof(info);
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0 ? info[SK_MEMINFO_DROPS] : 0;
+}
+
+/** Whether the buffer overflowed since this was asked last. */
+static bool has_lost(struct udp_socket *s)
+{
+	uint32_t before = s->lost;
+	s->lost = lost_of(s->fd);
+	return s->lost != before;
+}
+
 /**
  * More than we can do is lost anyway, in the kernel's full buffer: names of the mesh, which cost
  * little, as well as others, which cost several times as much. So of the others fewer are asked for
- * until there is an end to what waits: half as many each time it has none, then more by and by.
+ * until nothing is lost any more: half as many each time, then more by and by.
+ *
+ * Full batches alone mean nothing: who has a window of them, or comes back from a pause (a
+ * container's quota), makes them too, and loses nothing by waiting its turn.
  */
 static void weigh(struct udp_socket *s, unsigned received)
 {
-	struct udp *u = s->udp;
 	if (received < UDP_BATCH) {
 		s->full = 0;
-		u->bearable += u->bearable < UDP_BATCH;
-	} else if (++s->full == STANDING) {
-		s->full = 0;
-		u->bearable -= u->bearable / 2; /* never none */
+	} else if (++s->full % STANDING != 0) {
+		return;
+	} else if (has_lost(s)) {
+		s->bearable -= s->full > STANDING ? s->bearable / 2 : 0; /* never none */
+		return;
 	}
+	s->bearable += s->bearable < UDP_BATCH;
 }
 
-bool udp_may_forward(struct udp *udp)
+bool udp_may_forward(struct udp *udp, const struct requestor *from)
 {
-	return udp->asked++ < udp->bearable;
+	struct udp_socket *s = &udp->socket[from->slot];
+	return s->asked++ < s->bearable;
 }
 
 static void udp_readable(evutil_socket_t fd, short what, void *arg)
@@ -258,10 +280,10 @@ static void udp_readable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		int received = recvmmsg(fd, u->in, UDP_BATCH, MSG_DONTWAIT, NULL);
+		weigh(s, received > 0 ? (unsigned)received : 0);
 		if (received <= 0) {
 			return; /* whatever it was, the loop calls again while there is input */
 		}
-		weigh(s, (unsigned)received);
 		int64_t begin = clock_ns();
 		unsigned ready = compose(s, (unsigned)received);
 		if (ready > 0) {
@@ -327,7 +349,6 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
 	u->stats = stats;
 	u->serve = serve;
 	u->ctx = ctx;
-	u->bearable = UDP_BATCH;
 	lay_out(u);
 	u->replies.flush = event_new(base, -1, 0, on_flush, u);
 	if (!u->replies.flush) {
@@ -426,6 +447,7 @@ int udp_listen(struct udp *udp, struct endpoint *at, unsigned how)
 	}
 	s->udp = udp;
 	s->index = udp->count;
+	s->bearable = UDP_BATCH;
 	s->elsewhere = (how & LISTEN_ELSEWHERE) != 0;
 	s->readable = event_new(udp->base, s->fd, EV_READ | EV_PERSIST, udp_readable, s);
 	if (!s->readable || event_add(s->readable, NULL) != 0) {
@@ -492,11 +514,7 @@ uint64_t udp_overflows(const struct udp *udp)
 {
 	uint64_t sum = 0;
 	for (unsigned i = 0; i < udp->count; i++) {
-		uint32_t info[SK_MEMINFO_VARS] = {0};
-		socklen_t len = sizeof(info);
-		if (getsockopt(udp->socket[i].fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0) {
-			sum += info[SK_MEMINFO_DROPS];
-		}
+		sum += lost_of(udp->socket[i].fd);
 	}
 	return sum;
 }

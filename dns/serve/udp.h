@@ -45,11 +45,13 @@ int udp_listen(struct udp *udp, struct endpoint *at, unsigned how)
 
 /**
  * Whether somebody else shall be asked for the message that is being served, which costs several
- * times what an answer of our own does. Always, unless more has been coming for a while than can be
- * served: then a share is, as large as is bearable, and the rest is best dropped without a word, as
- * the kernel drops what finds no room. Counts; ask once a message.
+ * times what an answer of our own does. Always, unless the socket's buffer has been overflowing for
+ * a while: then a share is, as large as is bearable, and the rest is best dropped without a word,
+ * as the kernel drops what finds no room. Counts; ask once a message.
+ *
+ * @param from  who sent it; over UDP
  */
-bool udp_may_forward(struct udp *udp);
+bool udp_may_forward(struct udp *udp, const struct requestor *from);
 
 /**
  * Send one datagram, through the socket and from the address that `to` asked: not at once, but with

@@ -283,7 +283,7 @@ static void on_tcp_news(void *ctx, uint32_t slot, uint32_t generation, enum tcp_
 /** Whether others are asked for the message: over TCP who asks too much is not read. */
 static bool may_ask(struct worker *w, const struct requestor *from)
 {
-	return from->tcp || udp_may_forward(w->udp);
+	return from->tcp || udp_may_forward(w->udp, from);
 }
 
 static enum verdict decide(struct worker *w, struct span message, const struct requestor *from,
