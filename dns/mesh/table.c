@@ -35,10 +35,9 @@ static const struct slot *wildcard_find(const struct table *table, const struct 
 	return slot_find(table, source, len + 2, name_tag(table, source, len + 2));
 }
 
-enum table_found table_lookup(
-	const struct table *table, const struct dname *name, struct table_addresses *found)
+enum table_found table_lookup_fetched(const struct table *table, const struct dname *name,
+	uint32_t tag, struct table_addresses *found)
 {
-	uint32_t tag = name_tag(table, name->octets, name->len);
 	const struct slot *slot = slot_find(table, name->octets, name->len, tag);
 	bool wildcard = slot->name == 0 && table->wildcards;
 	if (wildcard) {
@@ -53,6 +52,13 @@ enum table_found table_lookup(
 	*found = entry_addresses(table, slot->name);
 	found->wildcard = wildcard;
 	return TABLE_NAME;
+}
+
+enum table_found table_lookup(
+	const struct table *table, const struct dname *name, struct table_addresses *found)
+{
+	uint32_t tag = name_tag(table, name->octets, name->len);
+	return table_lookup_fetched(table, name, tag, found);
 }
 
 /** The slot of the first name with this tag, nearly always the only one. */

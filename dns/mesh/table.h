@@ -55,6 +55,10 @@ uint32_t table_fetch_slot(const struct table *table, const struct dname *name);
 /** @return whether there is a name with this tag, very likely the one that was meant */
 bool table_fetch_entry(const struct table *table, uint32_t tag);
 
+/** As table_lookup. @param tag  what table_fetch_slot gave for this name */
+enum table_found table_lookup_fetched(const struct table *table, const struct dname *name,
+	uint32_t tag, struct table_addresses *found);
+
 /**
  * The names of an address, one a call.
  *
