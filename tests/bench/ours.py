@@ -38,6 +38,11 @@ def kuma_dns(site, table="table.json", upstreams=UPSTREAM_PORTS[:1], more=(), wo
     return command + list(more)
 
 
+def kuma_dns_local(site):
+    """As those who know nothing but their zone: with nobody to ask, and so with nobody to look after."""
+    return kuma_dns(site, upstreams=(), more=["--resolv-conf", "/dev/null"])
+
+
 def kuma_dns_forward(site):
     return kuma_dns(site, "empty.json", more=["--cache-size", "0"] if site.cache_size is not None else [])
 

@@ -31,7 +31,7 @@ LIMITS = (
 )
 PEERS = (
     Peer("kuma-dns", "kuma-dns", "--version", {
-        "local": ours.kuma_dns, "tcp": ours.kuma_dns, "forward": ours.kuma_dns_forward, "cached": ours.kuma_dns,
+        "local": ours.kuma_dns_local, "tcp": ours.kuma_dns_local, "forward": ours.kuma_dns_forward, "cached": ours.kuma_dns,
         "failover": ours.kuma_dns_failover, "memory": ours.kuma_dns_memory,
     }),
     Peer("nsd", "nsd", "-v", {"local": authoritative.nsd, "tcp": authoritative.nsd}),
