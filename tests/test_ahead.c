@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Looking ahead changes nothing that could be seen but from inside: what is asked of the table and
- * the cache is listened to.
+ * What is fetched cannot be seen but from inside: what is asked of the table and the cache is
+ * listened to.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -97,7 +97,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/** A query; `opt_flags` -1: without OPT. */
+/* A query; `opt_flags` -1: without OPT. */
 static struct message query(const char *text, uint16_t flags, uint16_t qtype, int opt_flags)
 {
 	struct message m;
@@ -120,16 +120,23 @@ static struct message query(const char *text, uint16_t flags, uint16_t qtype, in
 	return m;
 }
 
+static struct ahead all;
+
 static void look(const struct message *m, unsigned count, bool with_table, bool with_cache)
 {
 	struct span spans[AHEAD_MAX];
 	for (unsigned i = 0; i < count; i++) {
 		spans[i] = (struct span){m[i].octets, m[i].len};
 	}
-	ahead(spans, count, with_table ? table : NULL, with_cache ? cache : NULL);
+	ahead_read(&all, spans, count, with_table ? table : NULL, with_cache ? cache : NULL);
 }
 
-static void what_the_cache_will_be_asked_for_is_guessed(void **state)
+static struct ahead_item *take(const struct message *m)
+{
+	return ahead_take(&all, (struct span){m->octets, m->len});
+}
+
+static void messages_are_read_and_what_they_take_is_fetched(void **state)
 {
 	const struct message m[BATCH] = {
 		query("one.example", FLAG_RD, TYPE_A, -1),
@@ -153,20 +160,31 @@ static void what_the_cache_will_be_asked_for_is_guessed(void **state)
 		assert_int_equal(keys[i].name.len, key.name.len);
 		assert_memory_equal(keys[i].name.data, key.name.data, key.name.len);
 		assert_int_equal(keys[i].qtype, key.qtype);
-		assert_int_equal(keys[i].qclass, key.qclass);
 		assert_int_equal(keys[i].edns_do, key.edns_do);
 		assert_int_equal(keys[i].cd, key.cd);
 	}
 	assert_int_equal(fetches, 4);
 	assert_memory_equal(fetched, hashes, 4 * sizeof(hashes[0]));
+	for (unsigned i = 0; i < BATCH; i++) {
+		struct table_addresses found;
+		const struct ahead_item *item = take(&m[i]);
+		assert_ptr_equal(item, &all.item[i]);
+		assert_int_equal(item->result, 0);
+		assert_true(item->has_tag);
+		assert_int_equal(table_lookup_fetched(table, &item->query.qname, item->tag, &found),
+			i == 1 || i == 5 ? TABLE_NAME : TABLE_ABSENT);
+	}
 }
 
-static void few_messages_are_let_be(void **state)
+/* Of few the slots alone are fetched: there is little to overlap. */
+static void few_messages_are_read_as_well(void **state)
 {
 	const struct message one = query("one.example", FLAG_RD, TYPE_A, -1);
 	(void)state;
 	look(&one, 1, true, true);
-	assert_int_equal(slots + chains + fetches, 0);
+	assert_int_equal(slots, 1);
+	assert_int_equal(chains + fetches, 0);
+	assert_ptr_equal(take(&one), &all.item[0]);
 }
 
 static void table_and_cache_may_be_missing(void **state)
@@ -180,6 +198,7 @@ static void table_and_cache_may_be_missing(void **state)
 	(void)state;
 	look(m, 4, false, false);
 	assert_int_equal(slots + chains + fetches, 0);
+	assert_false(take(&m[0])->has_tag);
 	look(m, 4, true, false);
 	assert_int_equal(slots, 4);
 	assert_int_equal(chains + fetches, 0);
@@ -189,8 +208,32 @@ static void table_and_cache_may_be_missing(void **state)
 	assert_int_equal(fetches, 4);
 }
 
-/** Messages cut at every octet, and names that lead nowhere. */
-static void any_octets_are_looked_at(void **state)
+/* What is left out is passed over, what was not read is read, and nothing is taken for another. */
+static void any_messages_are_taken(void **state)
+{
+	const struct message m[BATCH] = {
+		query("one.example", FLAG_RD, TYPE_A, -1),
+		query("two.example", FLAG_RD, TYPE_A, -1),
+		query("three.example", FLAG_RD, TYPE_A, -1),
+	};
+	const struct message other = query("other.example", FLAG_RD, TYPE_A, -1);
+	struct dname wanted = name_of("other.example");
+	(void)state;
+	look(m, 3, true, true);
+	assert_ptr_equal(take(&m[1]), &all.item[1]);
+	assert_ptr_equal(take(&m[2]), &all.item[2]);
+	const struct ahead_item *item = take(&other);
+	assert_ptr_equal(item, &all.one);
+	assert_int_equal(item->result, 0);
+	assert_false(item->has_tag);
+	assert_memory_equal(item->query.qname.octets, wanted.octets, wanted.len);
+	look(m, 3, true, true);
+	assert_ptr_equal(take(&other), &all.one); /* and nothing of the others is known any more */
+	assert_ptr_equal(take(&m[0]), &all.one);
+}
+
+/* Messages cut at every octet, and names that lead nowhere. */
+static void any_octets_are_read(void **state)
 {
 	struct message whole = query("one.example", FLAG_RD, TYPE_A, 0x8000);
 	struct message m[BATCH];
@@ -203,7 +246,10 @@ static void any_octets_are_looked_at(void **state)
 		for (unsigned i = 0; i < 4; i++) {
 			spans[i] = (struct span){exact, len};
 		}
-		ahead(spans, 4, table, cache);
+		ahead_read(&all, spans, 4, table, cache);
+		const struct ahead_item *item = ahead_take(&all, spans[0]);
+		assert_int_equal(item->result == 0, len >= HEADER_LEN);
+		assert_true(len == whole.len || item->result != 0 || item->query.rcode != 0);
 		chains = fetches = 0;
 		free(exact);
 	}
@@ -218,10 +264,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			what_the_cache_will_be_asked_for_is_guessed, setup, teardown),
-		cmocka_unit_test_setup_teardown(few_messages_are_let_be, setup, teardown),
+			messages_are_read_and_what_they_take_is_fetched, setup, teardown),
+		cmocka_unit_test_setup_teardown(few_messages_are_read_as_well, setup, teardown),
 		cmocka_unit_test_setup_teardown(table_and_cache_may_be_missing, setup, teardown),
-		cmocka_unit_test_setup_teardown(any_octets_are_looked_at, setup, teardown),
+		cmocka_unit_test_setup_teardown(any_messages_are_taken, setup, teardown),
+		cmocka_unit_test_setup_teardown(any_octets_are_read, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

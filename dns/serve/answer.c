@@ -19,7 +19,6 @@ struct decision {
 	const struct query *query;
 	struct authority *authority;
 	const struct dname *zone; /* the mesh zone that holds the name, or NULL */
-	uint32_t tag;             /* of the name in the table, where there is one */
 	struct writer *out;
 	size_t limit;
 	struct answered *answered;
@@ -251,6 +250,13 @@ static bool asks_to_explain(const struct dname *name)
 	       dname_is_under(name, &zone);
 }
 
+static enum table_found look_up(
+	const struct authority *from, const struct dname *name, struct table_addresses *found)
+{
+	return from->tag ? table_lookup_fetched(from->table, name, *from->tag, found)
+			 : table_lookup(from->table, name, found);
+}
+
 static enum verdict answer_question(const struct decision *d)
 {
 	const struct query *q = d->query;
@@ -280,7 +286,7 @@ static enum verdict answer_question(const struct decision *d)
 	if (!d->authority->table) {
 		return d->zone ? send_error(d, RCODE_SERVFAIL, EDE_NOT_READY) : answer_foreign(d);
 	}
-	switch (table_lookup_fetched(d->authority->table, &q->qname, d->tag, &found)) {
+	switch (look_up(d->authority, &q->qname, &found)) {
 	case TABLE_NAME:
 		return answer_name(d, &found);
 	case TABLE_EMPTY:
@@ -298,11 +304,18 @@ static enum verdict answer_question(const struct decision *d)
 enum verdict answer(struct query *q, struct span message, struct authority *authority, size_t limit,
 	struct writer *out, struct answered *answered)
 {
-	answered->source = SOURCE_LOCAL;
-	answered->options.len = 0;
+	*answered = (struct answered){.source = SOURCE_LOCAL};
 	if (query_parse(q, message)) {
 		return VERDICT_DROP;
 	}
+	return answer_query(q, authority, limit, out, answered);
+}
+
+enum verdict answer_query(struct query *q, struct authority *authority, size_t limit,
+	struct writer *out, struct answered *answered)
+{
+	answered->source = SOURCE_LOCAL;
+	answered->options.len = 0;
 	struct decision d = {
 		.query = q,
 		.authority = authority,
@@ -313,18 +326,11 @@ enum verdict answer(struct query *q, struct span message, struct authority *auth
 	if (q->rcode == RCODE_NOTIMP && authority->can_pass) {
 		return VERDICT_PASS; /* RFC 2136, RFC 1996: another opcode */
 	}
-	/* Memory is slow: what the table has comes while the rest is looked at. */
-	if (authority->table) {
-		d.tag = table_fetch_slot(authority->table, &q->qname);
-	}
 	if (hop_options(&answered->options, q, &authority->hop)) {
 		q->rcode = RCODE_FORMERR;
 	}
 	if (q->rcode != RCODE_NOERROR) {
 		return send_error(&d, (enum rcode)q->rcode, EDE_NONE);
-	}
-	if (authority->table) {
-		(void)table_fetch_entry(authority->table, d.tag);
 	}
 	d.zone = mesh_zone_of(authority->zones, &q->qname);
 	return answer_question(&d);

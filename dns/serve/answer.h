@@ -21,6 +21,7 @@ struct mesh_zones {
 /** What answers are made of. Borrowed during the call. */
 struct authority {
 	const struct table *table; /* NULL before the first one */
+	const uint32_t *tag;       /* what table_fetch_slot gave for the name; NULL: not asked */
 	const struct mesh_zones *zones;
 	struct routes *routes;   /* loops that are seen are noted in it */
 	struct cache *cache;     /* NULL: none; remembers what is asked for */
@@ -66,6 +67,10 @@ struct answered {
  * @param[out] answered   where it came from
  */
 enum verdict answer(struct query *q, struct span message, struct authority *authority, size_t limit,
+	struct writer *out, struct answered *answered);
+
+/** As answer(). @param q  as query_parse has read it; its RCODE may change */
+enum verdict answer_query(struct query *q, struct authority *authority, size_t limit,
 	struct writer *out, struct answered *answered);
 
 /** The longest mesh zone that is the name or above it; NULL where there is none. */

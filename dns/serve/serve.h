@@ -30,8 +30,9 @@ typedef enum verdict serve_message(
 enum { SERVE_BATCH = 64 };
 
 /**
- * What is told of messages that have arrived together before the first of them is served.
+ * What is told of messages that have arrived together before the first of them is served: they are,
+ * in this order, before others are told of. Some may not be, and some may come untold.
  *
- * @param messages  borrowed during the call; `count` of them, at most SERVE_BATCH
+ * @param messages  borrowed until then; `count` of them, at most SERVE_BATCH
  */
 typedef void serve_expect(void *ctx, const struct span *messages, unsigned count);

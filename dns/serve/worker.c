@@ -58,6 +58,7 @@ struct worker {
 	void *original_ctx;
 	struct passing_udp *passing_udp;
 	struct passing_tcp *passing_tcp;
+	struct ahead ahead;
 	struct table *table; /* the worker's own reference */
 	int64_t table_since_ms;
 	uint32_t rotation; /* never 0 */
@@ -152,16 +153,22 @@ static void set_peer(struct address *peer, const struct endpoint *e)
 	}
 }
 
+/** The time of what is served next: once for all that arrived together. */
+static void look_at_clock(struct worker *w)
+{
+	w->authority.now_ms = now_ms();
+	w->authority.hop.now = (uint32_t)time(NULL);
+}
+
 /** What answers to one query are made of. */
 static void prepare(struct worker *w, const struct requestor *from)
 {
 	struct authority *a = &w->authority;
 	a->table = w->table;
+	a->tag = NULL;
 	a->rotation = next_rotation(w);
-	a->now_ms = now_ms();
 	a->elsewhere = from->elsewhere;
 	a->can_pass = false;
-	a->hop.now = (uint32_t)time(NULL);
 	a->hop.keepalive_ms = from->tcp ? w->conf->tcp_idle_ms : 0;
 	set_peer(&a->hop.peer, &from->peer);
 }
@@ -180,6 +187,7 @@ static void count_answer(struct worker *w, const struct query *q, const struct a
 static void inside(struct worker *w, struct worker_inside *inside)
 {
 	static const struct requestor nobody = {.peer.sa.sa_family = AF_INET};
+	look_at_clock(w);
 	prepare(w, &nobody);
 	inside->authority = w->authority;
 	inside->forward = w->forward;
@@ -220,11 +228,11 @@ static int find_asked(struct worker *w, const struct requestor *from, struct end
 }
 
 /** Pass a message on to the server that was asked. @return 0; -errno: it cannot be reached */
-static int pass(struct worker *w, struct span message, const struct query *q,
-	const struct requestor *from, const struct endpoint *server)
+static int pass(struct worker *w, const struct query *q, const struct requestor *from,
+	const struct endpoint *server)
 {
-	int r = from->tcp ? passing_tcp_send(w->passing_tcp, message, from, server)
-			  : passing_udp_send(w->passing_udp, message, from, server);
+	int r = from->tcp ? passing_tcp_send(w->passing_tcp, q->message, from, server)
+			  : passing_udp_send(w->passing_udp, q->message, from, server);
 	if (r != 0) {
 		return r;
 	}
@@ -286,14 +294,19 @@ static bool may_ask(struct worker *w, const struct requestor *from)
 	return from->tcp || udp_may_forward(w->udp, from);
 }
 
-static enum verdict decide(struct worker *w, struct span message, const struct requestor *from,
-	struct query *q, struct writer *out, struct answered *answered)
+static enum verdict decide(struct worker *w, struct ahead_item *item, const struct requestor *from,
+	struct writer *out, struct answered *answered)
 {
 	size_t limit = from->tcp ? TCP_RESPONSE_MAX : 0;
 	struct authority *a = &w->authority;
+	struct query *q = &item->query;
+	if (item->result != 0) {
+		return VERDICT_DROP;
+	}
 	prepare(w, from);
 	a->can_pass = w->original != NULL;
-	enum verdict verdict = answer(q, message, a, limit, out, answered);
+	a->tag = item->has_tag ? &item->tag : NULL;
+	enum verdict verdict = answer_query(q, a, limit, out, answered);
 	if ((verdict == VERDICT_FORWARD || verdict == VERDICT_PASS) && !may_ask(w, from)) {
 		return VERDICT_SHED;
 	}
@@ -303,9 +316,9 @@ static enum verdict decide(struct worker *w, struct span message, const struct r
 	struct endpoint server;
 	if (!w->forward || find_asked(w, from, &server) != 0) {
 		a->can_pass = false; /* as if we had been asked ourselves */
-		return answer(q, message, a, limit, out, answered);
+		return answer_query(q, a, limit, out, answered);
 	}
-	if (pass(w, message, q, from, &server) != 0) { /* and nobody else is asked in its stead */
+	if (pass(w, q, from, &server) != 0) { /* and nobody else is asked in its stead */
 		(void)response_error_with(q, (struct span){0}, out,
 			limit ? limit : response_limit(q, from), RCODE_SERVFAIL,
 			EDE_NO_REACHABLE_AUTHORITY);
@@ -319,24 +332,25 @@ static enum verdict serve(
 	void *ctx, struct span message, const struct requestor *from, struct writer *out)
 {
 	struct worker *w = ctx;
-	struct query q UNCLEARED;
+	struct ahead_item *item = ahead_take(&w->ahead, message);
+	struct query *q = &item->query;
 	struct answered answered UNCLEARED;
 	size_t begin = out->len;
-	enum verdict verdict = decide(w, message, from, &q, out, &answered);
+	enum verdict verdict = decide(w, item, from, out, &answered);
 	if (verdict == VERDICT_EXPLAIN) {
 		struct worker_inside here;
 		inside(w, &here);
 		explain_query(
-			&here, &q, &answered.options, &from->peer, response_limit(&q, from), out);
+			&here, q, &answered.options, &from->peer, response_limit(q, from), out);
 		verdict = VERDICT_SEND;
 	}
 	switch (verdict) {
 	case VERDICT_REFRESH:
 	case VERDICT_EXPLAIN:
 	case VERDICT_SEND:
-		count_answer(w, &q, &answered, out->data + begin);
+		count_answer(w, q, &answered, out->data + begin);
 		if (verdict == VERDICT_REFRESH && w->forward && may_ask(w, from)) {
-			forward_refresh(w->forward, &q);
+			forward_refresh(w->forward, q);
 		}
 		return VERDICT_SEND;
 	case VERDICT_PASS:
@@ -345,7 +359,7 @@ static enum verdict serve(
 		if (!w->forward) {
 			return VERDICT_DROP;
 		}
-		forward_query(w->forward, &q, &answered.options, from, response_limit(&q, from));
+		forward_query(w->forward, q, &answered.options, from, response_limit(q, from));
 		break;
 	case VERDICT_CANARY:
 		break;
@@ -362,8 +376,9 @@ static enum verdict serve(
 
 static void expect(void *ctx, const struct span *messages, unsigned count)
 {
-	const struct worker *w = ctx;
-	ahead(messages, count, w->table, w->cache);
+	struct worker *w = ctx;
+	look_at_clock(w);
+	ahead_read(&w->ahead, messages, count, w->table, w->cache);
 }
 
 /** A forwarded query's answer goes back the way that its query came. */
