@@ -39,7 +39,7 @@ def machine():
         "cpu": model.group(1) if model else platform.machine(),
         "cores": os.cpu_count(),
         "memory_gb": round(memory_kb / 2**20),
-        "kernel": platform.release(),
+        "kernel": re.match(r"\d+\.\d+", platform.release()).group(),
         "libc": " ".join(platform.libc_ver()),
     }
 
