@@ -503,6 +503,33 @@ static void queries_in_flight_are_limited(void **state)
 	take_end(s, fd);
 }
 
+static void count_told(void *ctx, const struct span *messages, unsigned count)
+{
+	(void)ctx, (void)messages;
+	told += count;
+}
+
+/* What cannot be taken yet is not told of again and again, for each that is. */
+static void what_waits_for_its_turn_is_not_told_of(void **state)
+{
+	struct server *s = *state;
+	enum { QUERIES = TCP_IN_FLIGHT_MAX + 50 };
+	start(s);
+	tcp_set_expect(s->tcp, count_told);
+	told = 0;
+	int fd = client(s);
+	for (uint16_t i = 0; i < QUERIES; i++) {
+		ask(fd, i, ORDER_FORWARD);
+	}
+	settle(s);
+	for (unsigned i = 0; i < QUERIES; i++) {
+		reply(s, i);
+		assert_int_equal(take(s, fd), i);
+	}
+	assert_in_range(told, 50, QUERIES);
+	close(fd);
+}
+
 static void a_query_that_is_never_answered_holds_nothing_for_ever(void **state)
 {
 	struct server *s = *state;
@@ -634,6 +661,7 @@ int main(void)
 		STATEMENT(large_answers_for_all_at_once_are_not_kept_without_limit),
 		STATEMENT(who_reads_late_gets_everything),
 		STATEMENT(queries_in_flight_are_limited),
+		STATEMENT(what_waits_for_its_turn_is_not_told_of),
 		STATEMENT(a_query_that_is_never_answered_holds_nothing_for_ever),
 		STATEMENT(an_idle_connection_is_closed),
 		STATEMENT(who_waits_for_an_answer_is_not_idle),

@@ -204,12 +204,16 @@ static enum frame next_frame(struct connection *c, struct reader *r, struct span
 	return frame;
 }
 
-/** Tell who wants to know what will be served; in passing: next_frame decides. */
-static void announce(const struct tcp *t, struct reader r)
+/** Tell who wants to know what will be served; in passing: next_frame decides. No more than can be
+ * taken if all of it has to wait for others: the rest is told of when there is room. */
+static void announce(const struct connection *c, struct reader r)
 {
+	const struct tcp *t = c->tcp;
 	struct span message[SERVE_BATCH] UNCLEARED;
+	unsigned room = takes_query(c) ? TCP_IN_FLIGHT_MAX - c->waiting : 0;
+	unsigned most = room < SERVE_BATCH ? room : SERVE_BATCH;
 	unsigned count = 0;
-	while (t->expect && count < SERVE_BATCH && reader_left(&r) >= PREFIX_LEN) {
+	while (t->expect && count < most && reader_left(&r) >= PREFIX_LEN) {
 		size_t len = reader_u16(&r);
 		if (reader_left(&r) < len) {
 			break;
@@ -228,7 +232,7 @@ static enum frame serve_frames(struct connection *c, struct reader *r)
 	int64_t begin = clock_ns();
 	unsigned answered = 0;
 	enum frame frame = FRAME_NONE;
-	announce(t, *r);
+	announce(c, *r);
 	while (takes_query(c)) {
 		struct span message;
 		frame = next_frame(c, r, &message);

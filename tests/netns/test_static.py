@@ -23,6 +23,11 @@ def test_static_build_needs_no_library():
     assert "INTERP" not in headers and "(NEEDED)" not in headers
 
 
+def test_static_build_is_small(tmp_path):
+    subprocess.run(["strip", "-o", tmp_path / "stripped", STATIC], check=True)
+    assert (tmp_path / "stripped").stat().st_size < 950_000
+
+
 def test_static_build_answers_forwards_and_redirects(mesh):
     one = mesh.start(program=str(STATIC))
     for transport in ([], ["+tcp"]):
