@@ -113,13 +113,16 @@ static int install(const struct conf *conf, char *const *arguments)
 		return finish_output(
 			stdout, redirect_print(&rules, stdout) ? STATUS_FAILURE : EXIT_SUCCESS);
 	}
-	const char *done = redirect_is_installed_so(&rules) ? "installed already"
-			   : redirect_is_installed()        ? "installed anew"
-							    : "installed";
-	if (redirect_install(&rules, &error) != 0) {
+	bool before = redirect_is_installed();
+	bool changed;
+	if (redirect_install(&rules, &changed, &error) != 0) {
 		return fail_redirection(&error);
 	}
-	printf("%s: %s\n", done, redirect_describe(&rules, text, sizeof(text)));
+	printf("%s: %s\n",
+		!changed ? "installed already"
+		: before ? "installed anew"
+			 : "installed",
+		redirect_describe(&rules, text, sizeof(text)));
 	return finish_output(stdout, EXIT_SUCCESS);
 }
 

@@ -107,14 +107,15 @@ static int install_closed(struct nftables *n, struct batch *b, struct redirect_e
 	return send_ruleset(n->nl, &n->set, n->table, b, error);
 }
 
-static void remove_closed(struct batch *b)
+static bool remove_closed(struct batch *b)
 {
 	struct redirect_error error;
+	const bool there = netlink_find_table(CLOSED_NAME, sizeof CLOSED_NAME);
 
-	if (netlink_find_table(CLOSED_NAME, sizeof CLOSED_NAME) &&
-		remove_named(b, CLOSED_NAME, &error) != 0) {
+	if (there && remove_named(b, CLOSED_NAME, &error) != 0) {
 		log_warning("the table inet %s remains: %s", CLOSED_NAME, error.text);
 	}
+	return there;
 }
 
 void nftables_remove_closed(void)
@@ -122,7 +123,7 @@ void nftables_remove_closed(void)
 	struct batch *b = malloc(sizeof *b);
 
 	if (b) {
-		remove_closed(b);
+		(void)remove_closed(b);
 	}
 	free(b);
 }
@@ -362,27 +363,15 @@ static int compile_lasting(struct ruleset *set, const struct rules *rules, struc
 	return err ? nft_explain(b, b->count, err, error) : 0;
 }
 
-bool nftables_is_installed_so(const struct rules *rules)
-{
-	struct ruleset *set = malloc(sizeof *set);
-	struct batch *b = malloc(sizeof *b);
-	struct redirect_error error;
-	const bool so = set && b && compile_lasting(set, rules, b, &error) == 0 &&
-			unchanged_is(set, LASTING_NAME) &&
-			!netlink_find_table(CLOSED_NAME, sizeof CLOSED_NAME);
-
-	free(b);
-	free(set);
-	return so;
-}
-
 /** What is there already, as it is to be, stays. */
-static int make_lasting(const struct ruleset *set, struct batch *b, struct redirect_error *error)
+static int make_lasting(
+	const struct ruleset *set, struct batch *b, bool *changed, struct redirect_error *error)
 {
 	struct mnl_socket *nl;
 	int err;
 
-	if (unchanged_is(set, LASTING_NAME)) {
+	*changed = !unchanged_is(set, LASTING_NAME);
+	if (!*changed) {
 		return 0;
 	}
 	err = netlink_open(&nl, error);
@@ -393,17 +382,18 @@ static int make_lasting(const struct ruleset *set, struct batch *b, struct redir
 	return err;
 }
 
-int nftables_install(const struct rules *rules, struct redirect_error *error)
+int nftables_install(const struct rules *rules, bool *changed, struct redirect_error *error)
 {
 	struct ruleset *set = malloc(sizeof *set);
 	struct batch *b = malloc(sizeof *b);
 	int err = set && b ? compile_lasting(set, rules, b, error) : out_of_memory(error);
 
 	if (err == 0) {
-		err = make_lasting(set, b, error);
+		err = make_lasting(set, b, changed, error);
 	}
 	if (err == 0) {
-		remove_closed(b); /* it comes first, and its port may be another */
+		/* It comes first, and its port may be another. */
+		*changed = remove_closed(b) || *changed;
 		prepare_envoy(rules);
 	}
 	if (err == 0 && (rules->ipv4 || rules->ipv6)) {

@@ -23,13 +23,12 @@ void nftables_close(struct nftables *nftables);
 /** Now that queries go to somebody else, what a daemon left that failed closed is in the way. */
 void nftables_remove_closed(void);
 
-int nftables_install(const struct rules *rules, struct redirect_error *error)
+int nftables_install(const struct rules *rules, bool *changed, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 int nftables_set_installed_servers(const struct rules *before, const struct rules *now,
 	struct redirect_error *error) __attribute__((warn_unused_result));
 int nftables_uninstall(const struct rules *rules, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 bool nftables_is_installed(void);
-bool nftables_is_installed_so(const struct rules *rules);
 int nftables_print(const struct rules *rules, FILE *out) __attribute__((warn_unused_result));
 void nftables_print_removal(FILE *out);

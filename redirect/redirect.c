@@ -190,11 +190,6 @@ bool redirect_is_installed(void)
 	return nftables_is_installed() || ebpf_is_installed();
 }
 
-bool redirect_is_installed_so(const struct rules *rules)
-{
-	return !wants_ebpf(rules) && nftables_is_installed_so(rules) && !ebpf_is_installed();
-}
-
 bool redirect_is_pinned(void)
 {
 	return ebpf_is_installed();
@@ -236,21 +231,27 @@ static int finish(struct ebpf *e, const struct rules *rules, int err)
 }
 
 /** What an earlier call installed by other means goes when the new is in place. */
-static int install_nftables(const struct rules *rules, struct redirect_error *error)
+static int install_nftables(const struct rules *rules, bool *changed, struct redirect_error *error)
 {
+	const bool pinned = ebpf_is_installed();
 	struct ebpf *e;
-	const int err = ebpf_uninstall(&e, error);
+	int err = ebpf_uninstall(&e, error);
 
-	return err ? err : finish(e, rules, nftables_install(rules, error));
+	if (err == 0) {
+		err = finish(e, rules, nftables_install(rules, changed, error));
+		*changed = *changed || pinned;
+	}
+	return err;
 }
 
 /** What eBPF leaves. */
 static int install_rest(const struct rules *rules, struct redirect_error *error)
 {
 	const struct rules rest = but_sockets(rules);
+	bool changed;
 
 	if (needs_nftables(rules)) {
-		return nftables_install(&rest, error);
+		return nftables_install(&rest, &changed, error);
 	}
 	return nftables_is_installed() ? nftables_uninstall(rules, error) : 0;
 }
@@ -263,10 +264,11 @@ static int install_ebpf(const struct rules *rules, struct redirect_error *error)
 	return err ? err : finish(e, rules, install_rest(rules, error));
 }
 
-int redirect_install(const struct rules *rules, struct redirect_error *error)
+int redirect_install(const struct rules *rules, bool *changed, struct redirect_error *error)
 {
 	char means[MEANS_SIZE];
 
+	*changed = true; /* programs always are */
 	if (wants_ebpf(rules)) {
 		const int err = install_ebpf(rules, error);
 		if (err == 0 || rules->mode != CONF_AUTO) {
@@ -274,7 +276,7 @@ int redirect_install(const struct rules *rules, struct redirect_error *error)
 		}
 		fall_back(error, means);
 	}
-	return install_nftables(rules, error);
+	return install_nftables(rules, changed, error);
 }
 
 int redirect_set_installed_servers(

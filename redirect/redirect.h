@@ -152,9 +152,10 @@ void redirect_close(struct redirect *redirect);
  * unless it is the same. A daemon's own table may be beside it: its nat rules come first as long as
  * it lives, and these go on when it ends.
  *
+ * @param[out] changed  false: all was there as it is to be, and stays
  * @return as redirect_open, but no owner is needed
  */
-int redirect_install(const struct rules *rules, struct redirect_error *error)
+int redirect_install(const struct rules *rules, bool *changed, struct redirect_error *error)
 	__attribute__((warn_unused_result));
 
 /**
@@ -178,9 +179,6 @@ int redirect_uninstall(const struct rules *rules, struct redirect_error *error)
 
 /** Whether one of these is there, as far as we may know: CAP_NET_ADMIN is needed to see it. */
 bool redirect_is_installed(void);
-
-/** Whether redirect_install would find everything as it is to be, and change nothing. */
-bool redirect_is_installed_so(const struct rules *rules);
 
 /** Whether programs are pinned for this network namespace, as far as we may know: bpffs is root's.
  */

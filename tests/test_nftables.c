@@ -138,6 +138,7 @@ static void assert_text_is_what_is_installed(const struct rules *rules)
 	static const char list[] = "nft -s list table inet kuma_dns_installed";
 	static char expected[OUTPUT_SIZE];
 	struct redirect_error error;
+	bool changed;
 	FILE *nft = popen("nft -f -", "w");
 
 	assert_non_null(nft);
@@ -146,7 +147,10 @@ static void assert_text_is_what_is_installed(const struct rules *rules)
 	snprintf(expected, sizeof expected, "%s", output_of(list));
 	assert_non_null(strstr(expected, "chain nat_out"));
 	run("nft flush ruleset");
-	assert_int_equal(redirect_install(rules, &error), 0);
+	assert_int_equal(redirect_install(rules, &changed, &error), 0);
+	assert_true(changed);
+	assert_int_equal(redirect_install(rules, &changed, &error), 0);
+	assert_false(changed);
 	assert_string_equal(output_of(list), expected);
 	assert_true(redirect_is_installed());
 	assert_int_equal(redirect_uninstall(rules, &error), 0);
@@ -171,8 +175,9 @@ static void the_text_is_what_is_installed(void)
 static void assert_installed(const struct rules *rules)
 {
 	struct redirect_error error;
+	bool changed;
 
-	if (redirect_install(rules, &error) != 0) {
+	if (redirect_install(rules, &changed, &error) != 0) {
 		fail_msg("redirect_install: %s", error.text);
 	}
 }
@@ -223,6 +228,7 @@ static void a_refused_install_leaves_what_was_there(void)
 {
 	struct rules rules = all_rules();
 	struct redirect_error error;
+	bool changed;
 	char before[OUTPUT_SIZE];
 
 	assert_installed(&rules);
@@ -231,7 +237,7 @@ static void a_refused_install_leaves_what_was_there(void)
 	rules.outbound.port = 0; /* no comparison with it: the kernel takes it */
 	assert_int_equal(vnets_add(&rules.vnets, "br+:10.0.0.0/8"), 0);
 	rules.vnets.item[0].interface[0] = '+'; /* a comparison with nothing: it does not */
-	assert_true(redirect_install(&rules, &error) < 0);
+	assert_true(redirect_install(&rules, &changed, &error) < 0);
 	assert_non_null(strstr(error.text, "refused rule message"));
 	assert_string_equal(output_of("nft list ruleset"), before);
 }
