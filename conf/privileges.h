@@ -46,7 +46,8 @@ int privileges_choose(struct privileges *who, const struct conf *conf)
 int privileges_become(const struct privileges *who, const struct conf *conf)
 	__attribute__((warn_unused_result));
 
-/** Keep what running takes: CAP_NET_ADMIN where rules or marks do. Of the calling thread; as above. */
+/** Keep what running takes: CAP_NET_ADMIN where rules or marks do. Of the calling thread; as above.
+ */
 int privileges_narrow(const struct conf *conf) __attribute__((warn_unused_result));
 
 /** Whether this thread has this capability now, CAP_… of linux/capability.h. */

@@ -370,7 +370,8 @@ static void transfers_are_refused(void **state)
 	for (size_t i = 0; i < COUNT(names); i++) {
 		for (uint16_t type = TYPE_IXFR; type <= TYPE_AXFR; type++) {
 			assert_string_equal(rules(f, names[i], type),
-				"rule: a transfer, for the server that is asked, where that is known\nanswer: REFUSED, 0 records\n");
+				"rule: a transfer, for the server that is asked, where that is "
+				"known\nanswer: REFUSED, 0 records\n");
 		}
 	}
 }
