@@ -331,8 +331,8 @@ def test_pipelined_over_one_connection_with_names_of_the_mesh(mesh):
     names = ["www.example.org", "redis.svc.mesh.local"] * 20
     with socket.create_connection((AUTHORITATIVE[4], 53), 10) as client, client.makefile("rb") as stream:
         queries = {}
-        for name in names:
-            query = dns.message.make_query(name, "A")
+        for number, name in enumerate(names):  # random IDs of forty are not always different
+            query = dns.message.make_query(name, "A", id=number)
             queries[query.id] = query
             octets = query.to_wire()
             client.sendall(len(octets).to_bytes(2, "big") + octets)
