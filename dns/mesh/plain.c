@@ -192,7 +192,7 @@ bool plain_address(struct span text, struct address *address)
 
 static bool name_take(struct reader *r, struct dname *owner)
 {
-	struct text text;
+	struct text text UNCLEARED;
 	return take_text(r, &text) &&
 	       dname_from_text(owner, (const char *)text.span.data, text.span.len) == 0;
 }
@@ -200,7 +200,7 @@ static bool name_take(struct reader *r, struct dname *owner)
 /* A list of texts; Go writes null for an empty one. */
 static bool ips_take(struct reader *r, struct plain_record *record)
 {
-	struct text text;
+	struct text text UNCLEARED;
 	record->count = 0;
 	if (!take(r, '[')) {
 		return take_word(r, "null");
@@ -225,7 +225,7 @@ static bool is_word(struct span text, const char *word)
 
 static bool member_take(struct reader *r, struct plain_record *record, unsigned *seen)
 {
-	struct text key;
+	struct text key UNCLEARED;
 	if (!take_text(r, &key) || !take(r, ':')) {
 		return false;
 	}

@@ -119,25 +119,50 @@ static int text_escape(const char *text, size_t len, size_t *at)
 	return value <= 255 ? value : -1;
 }
 
-/* The label that begins at *at, up to its dot or the end; *at moves behind the dot. */
-static int text_label(struct dname *name, const char *text, size_t len, size_t *at)
+/* Append a label to the name; the root's has yet to come. */
+static int label_append(struct dname *name, const char *octets, size_t len)
 {
-	uint8_t octets[1 + LABEL_MAX];
-	size_t count = 1; /* behind its length */
+	if (len == 0 || len > LABEL_MAX || name->len + 1 + len >= DNAME_MAX) {
+		return -EINVAL;
+	}
+	name->octets[name->len] = (uint8_t)len;
+	octets_fold(name->octets + name->len + 1, (const uint8_t *)octets, len);
+	name->len = (uint8_t)(name->len + 1 + len);
+	return 0;
+}
+
+/* The label that begins at *at, up to its dot or the end, with something escaped in it; *at moves
+ * to its end. */
+static int escaped_label(struct dname *name, const char *text, size_t len, size_t *at)
+{
+	char octets[LABEL_MAX];
+	size_t count = 0;
 	for (; *at < len && text[*at] != '.'; ++*at) {
 		int octet = text[*at] == '\\' ? text_escape(text, len, at) : (uint8_t)text[*at];
 		if (octet < 0 || count == sizeof(octets)) {
 			return -EINVAL;
 		}
-		octets[count++] = (uint8_t)octet;
+		octets[count++] = (char)octet;
+	}
+	return label_append(name, octets, count);
+}
+
+/* The label that begins at *at; *at moves behind its dot. */
+static int text_label(struct dname *name, const char *text, size_t len, size_t *at)
+{
+	size_t end = *at;
+	while (end < len && text[end] != '.' && text[end] != '\\') {
+		end++;
+	}
+	int rc;
+	if (end < len && text[end] == '\\') {
+		rc = escaped_label(name, text, len, at);
+	} else {
+		rc = label_append(name, text + *at, end - *at);
+		*at = end;
 	}
 	++*at;
-	octets[0] = (uint8_t)(count - 1);
-	/* The root's label has yet to come. */
-	if (count == 1 || name->len + count >= DNAME_MAX || !dname_append(name, octets, count)) {
-		return -EINVAL;
-	}
-	return 0;
+	return rc;
 }
 
 int dname_from_text(struct dname *name, const char *text, size_t len)
