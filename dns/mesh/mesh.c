@@ -129,8 +129,8 @@ static void document_log(const struct mesh *mesh, const struct table *table,
 }
 
 /* Decode a document and hand it out. */
-static int document_publish(struct mesh *mesh, struct span document, enum mesh_source source,
-	struct document_report *report)
+static int document_publish(struct mesh *mesh, struct span document, const struct digest *digest,
+	enum mesh_source source, struct document_report *report)
 {
 	size_t limit = mesh->conf->table_max_size * TABLE_FOR_DOCUMENT + TABLE_MIN;
 	struct table *table;
@@ -142,7 +142,7 @@ static int document_publish(struct mesh *mesh, struct span document, enum mesh_s
 		return rc;
 	}
 	table_set_generation(table, ++mesh->generation);
-	mesh->served = digest_of(mesh, document);
+	mesh->served = *digest;
 	mesh->rejected.known = false;
 	mesh->status.source = source;
 	mesh->status.loaded_ms = clock_ms();
@@ -199,7 +199,7 @@ static int document_take(struct mesh *mesh, struct span document)
 		return -EBADMSG;
 	}
 	struct document_report report;
-	int rc = document_publish(mesh, document, mesh->wanted, &report);
+	int rc = document_publish(mesh, document, &digest, mesh->wanted, &report);
 	if (rc < 0) {
 		mesh->status.rejected++;
 		mesh->rejected = digest;
@@ -261,7 +261,8 @@ static void saved_serve(struct mesh *mesh)
 		return;
 	}
 	struct document_report report;
-	if (document_publish(mesh, saved.document, MESH_SAVED, &report) == 0) {
+	struct digest digest = digest_of(mesh, saved.document);
+	if (document_publish(mesh, saved.document, &digest, MESH_SAVED, &report) == 0) {
 		mesh->on_disk = mesh->served;
 	} else {
 		log_warning("%s/table.saved is not used: %s", directory, report.error);
