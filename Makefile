@@ -179,9 +179,10 @@ $(BUILD)/static/kuma-dns: $(STATIC_SRCS:%.c=$(BUILD)/static/%.o)
 # Seams are link-time: WRAP_<module> holds the --wrap flags of tests/test_<module>.c.
 WRAP_ahead := -Wl,--wrap=table_fetch_slot,--wrap=table_fetch_entry,--wrap=cache_fetch_chain,--wrap=cache_fetch_entry
 WRAP_alarms := -Wl,--wrap=calloc
-WRAP_document := -Wl,--wrap=json_loadb
+WRAP_document := -Wl,--wrap=json_loadb,--wrap=give_way
 WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=malloc,--wrap=calloc
+WRAP_giveway := -Wl,--wrap=clock_gettime,--wrap=sched_yield
 WRAP_forward := -Wl,--wrap=clock_gettime,--wrap=event_add,--wrap=event_free
 WRAP_asking := $(WRAP_forward)
 WRAP_passing := $(WRAP_forward)
@@ -199,7 +200,8 @@ WRAP_mesh := -Wl,--wrap=log_line
 WRAP_needs := -Wl,--wrap=privileges_have,--wrap=mnl_socket_open2,--wrap=mnl_socket_close,--wrap=mnl_socket_sendto,--wrap=mnl_socket_recvfrom
 WRAP_privileges := -Wl,--wrap=log_line
 WRAP_follower := -Wl,--wrap=inotify_init1
-WRAP_file := -Wl,--wrap=inotify_init1
+WRAP_file := -Wl,--wrap=inotify_init1,--wrap=give_way
+WRAP_saved := -Wl,--wrap=give_way
 WRAP_watch := -Wl,--wrap=inotify_init1,--wrap=log_line
 WRAP_routes := -Wl,--wrap=log_line,--wrap=calloc
 WRAP_interception := -Wl,--wrap=log_line,--wrap=connect,--wrap=setsockopt

@@ -159,6 +159,37 @@ static void usual_records_take_the_short_way(void **state)
 	}
 }
 
+static unsigned ways; /* that were given to others */
+
+void __wrap_give_way(void);
+void __wrap_give_way(void)
+{
+	ways++;
+}
+
+/* Every few microseconds, whatever is done at the time: records are read, the index grows, names
+ * are found by their addresses. */
+static void reading_gives_way_all_the_time(void **state)
+{
+	enum { COUNT = 4096, RECORD = 64 };
+	static char text[COUNT * RECORD];
+	size_t len = (size_t)snprintf(text, sizeof text, "{\"records\":[");
+	(void)state;
+	for (unsigned i = 0; i < COUNT; i++) {
+		len += (size_t)snprintf(text + len, sizeof text - len,
+			"%s{\"name\":\"n%u.mesh\",\"ips\":[\"241.0.%u.%u\"]}", i ? "," : "", i,
+			i / 256, i % 256);
+	}
+	snprintf(text + len, sizeof text - len, "]}");
+	ways = 0;
+	struct table *table = accepted(text);
+	unsigned of_reading = COUNT / 16;
+	unsigned of_growing = (512 + 1024 + 2048 + 4096) / 1024;
+	unsigned of_addresses = 2 * COUNT / 256;
+	assert_in_range(ways, of_reading + of_growing + of_addresses, COUNT);
+	table_unref(table);
+}
+
 /* More addresses than the short way takes, and as many. */
 static void long_lists_of_addresses_are_whole(void **state)
 {
@@ -424,6 +455,7 @@ int main(void)
 		cmocka_unit_test(kumas_own_document_is_read),
 		cmocka_unit_test(what_is_nearly_plain_is_read_like_what_is_plain),
 		cmocka_unit_test(usual_records_take_the_short_way),
+		cmocka_unit_test(reading_gives_way_all_the_time),
 		cmocka_unit_test(long_lists_of_addresses_are_whole),
 		cmocka_unit_test(a_colon_decides_for_aaaa),
 		cmocka_unit_test(null_is_an_empty_list),

@@ -292,6 +292,33 @@ static void only_regular_files_are_read(void **state)
 	assert_int_equal(file_read("/proc/self/status", true, 100, &octets, &len), -E2BIG);
 }
 
+static unsigned ways; /* that were given to others */
+
+void __wrap_give_way(void);
+void __wrap_give_way(void)
+{
+	ways++;
+}
+
+static void reading_a_large_file_gives_way(void **state)
+{
+	enum { SIZE = 1 << 20 };
+	static char text[SIZE + 1];
+	uint8_t *octets;
+	size_t len;
+	(void)state;
+	for (size_t i = 0; i < SIZE; i++) {
+		text[i] = (char)('a' + i * 7 % 26);
+	}
+	put("large", text);
+	ways = 0;
+	assert_int_equal(file_read(at("large"), true, SIZE, &octets, &len), 0);
+	assert_int_equal(len, SIZE);
+	assert_memory_equal(octets, text, SIZE);
+	assert_in_range(ways, SIZE / 65536, SIZE / 4096);
+	free(octets);
+}
+
 #define watching(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -312,6 +339,7 @@ int main(void)
 		watching(neighbours_in_the_directory_do_not_matter),
 		watching(the_size_is_limited),
 		watching(only_regular_files_are_read),
+		watching(reading_a_large_file_gives_way),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -275,6 +275,32 @@ static void a_write_that_fails_keeps_the_old_one(void **state)
 	assert_saved(DOCUMENT);
 }
 
+static unsigned ways; /* that were given to others */
+
+void __wrap_give_way(void);
+void __wrap_give_way(void)
+{
+	ways++;
+}
+
+static void writing_a_large_one_gives_way(void **state)
+{
+	enum { SIZE = 1 << 20 };
+	static uint8_t octets[SIZE];
+	struct saved saved;
+	(void)state;
+	for (size_t i = 0; i < SIZE; i++) {
+		octets[i] = (uint8_t)(i * 7 % 251);
+	}
+	ways = 0;
+	assert_int_equal(saved_write(directory, (struct span){octets, SIZE}), 0);
+	assert_in_range(ways, SIZE / 65536, SIZE / 4096);
+	assert_int_equal(saved_read(&saved, directory, SIZE), 0);
+	assert_int_equal(saved.document.len, SIZE);
+	assert_memory_equal(saved.document.data, octets, SIZE);
+	saved_free(&saved);
+}
+
 #define in_directory(test) cmocka_unit_test_setup_teardown(test, directory_make, directory_remove)
 
 int main(void)
@@ -291,6 +317,7 @@ int main(void)
 		in_directory(only_a_file_is_read),
 		in_directory(what_an_interrupted_write_left_is_no_obstacle),
 		in_directory(a_write_that_fails_keeps_the_old_one),
+		in_directory(writing_a_large_one_gives_way),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

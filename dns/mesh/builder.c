@@ -4,6 +4,7 @@
  * in the end the way back from addresses to names. Addresses of a name that comes again are kept
  * aside, because an entry cannot grow; if there were any, the table is made once more.
  */
+#include "conf/giveway.h"
 #include "dns/mesh/layout.h"
 
 #include <errno.h>
@@ -16,7 +17,9 @@ enum {
 	ADDRESSES_MAX = 4096, /* of a family; no message of 65,535 octets could carry more */
 	FEW = 16,             /* addresses that are compared one by one */
 	SEEN_BITS = 13,       /* twice ADDRESSES_MAX */
-	LABELS_MAX = 64
+	LABELS_MAX = 64,
+	SLOTS_A_TURN = 1024,
+	NAMES_A_TURN = 256
 };
 
 /* An address of a name that was there before; united with it in the end. */
@@ -106,6 +109,9 @@ static int slots_grow(struct table_builder *builder)
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i <= mask / 2; i++) {
+		if (i % SLOTS_A_TURN == 0) {
+			give_way();
+		}
 		struct slot slot = table->slots[i];
 		size_t to = slot.tag >> (32 - bits);
 		while (slot.name != 0 && slots[to].name != 0) {
@@ -404,7 +410,11 @@ static int extras_merge(struct table_builder *builder)
  */
 static void pairs_walk(struct table *table, uint32_t *pairs)
 {
+	size_t count = 0;
 	for (size_t name = HEADER_LEN; entry_exists(table, name); name = entry_after(table, name)) {
+		if (++count % NAMES_A_TURN == 0) {
+			give_way();
+		}
 		if (is_wildcard(table->arena + name)) {
 			continue;
 		}

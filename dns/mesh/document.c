@@ -7,6 +7,7 @@
  */
 #include "dns/mesh/document.h"
 
+#include "conf/giveway.h"
 #include "dns/mesh/plain.h"
 
 #include <errno.h>
@@ -16,7 +17,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { TTL_DEFAULT = 30, TTL_MAX = 0x7fffffff };
+enum {
+	TTL_DEFAULT = 30,
+	TTL_MAX = 0x7fffffff,
+	RECORDS_A_TURN = 16 /* some 5 µs of work */
+};
 
 enum member { RECORDS = 1, TTL = 2, LABELS = 4 };
 
@@ -324,7 +329,9 @@ static int records_read(struct decoder *decoder)
 		if (rc < 0) {
 			return rc;
 		}
-		decoder->record++;
+		if (++decoder->record % RECORDS_A_TURN == 0) {
+			give_way();
+		}
 	} while (take(decoder, ','));
 	return expect(decoder, ']');
 }

@@ -9,6 +9,7 @@
  */
 #include "dns/mesh/saved.h"
 
+#include "conf/giveway.h"
 #include "dns/mesh/file.h"
 
 #include <dirent.h>
@@ -29,7 +30,11 @@
 #define NAME     "table.saved"
 #define NEW_NAME "table.saved.new" /* while it is written */
 
-enum { MAGIC_LEN = sizeof MAGIC - 1, LINE_LEN = MAGIC_LEN + 20 + 1 + 32 + 1 };
+enum {
+	MAGIC_LEN = sizeof MAGIC - 1,
+	LINE_LEN = MAGIC_LEN + 20 + 1 + 32 + 1,
+	WRITE_STEP = 65536 /* octets, some 30 µs of work */
+};
 
 static void line_make(char line[LINE_LEN + 1], struct span document)
 {
@@ -184,7 +189,8 @@ static int all_write(int fd, const void *octets, size_t len)
 {
 	const char *data = octets;
 	while (len > 0) {
-		ssize_t put = write(fd, data, len);
+		give_way();
+		ssize_t put = write(fd, data, len < WRITE_STEP ? len : WRITE_STEP);
 		if (put < 0 && errno == EINTR) {
 			continue;
 		}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "conf/giveway.h"
+
+#include "conf/clock.h"
+
+#include <sched.h>
+
+enum { AT_LEAST_NS = 100000 };
+
+void give_way(void)
+{
+	static _Thread_local int64_t due_ns;
+	int64_t before = clock_ns();
+	if (before < due_ns) {
+		return;
+	}
+	sched_yield();
+	int64_t after = clock_ns();
+	int64_t away = after - before;
+	due_ns = after + (away > AT_LEAST_NS ? away : AT_LEAST_NS);
+}
