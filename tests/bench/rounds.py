@@ -154,7 +154,9 @@ class Bench:
             server.wait_until(ready)
             ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         found = re.search(r"Queries per second:\s*([\d.]+)", ran.stdout)
-        return float(found.group(1)) if found else None
+        if not found or float(found.group(1)) == 0:
+            raise Failure(ran.stdout.strip()[-500:] or "it says nothing")
+        return float(found.group(1))
 
     def start_up(self, peer):
         """Milliseconds from exec until the first right answer, and, for ours, until /ready says 200."""
