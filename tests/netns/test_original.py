@@ -147,7 +147,9 @@ def test_without_zones_too(mesh, tcp):
     one = mesh.start("--skip-conntrack-zone-split", "--workers", "2", config=ALL)
     for _ in range(20):
         assert ask("www.example.org", server=AUTHORITATIVE[4], tcp=tcp).flags & dns.flags.AA
-    assert passed(one) == 20
+    # In one zone a port that we ask from may be that of an earlier query, whose flow the kernel remembers: then our own
+    # comes back to us, once in 70 runs, and is passed on again, from another port.
+    assert 20 <= passed(one) <= 22
 
 
 def test_answers_of_others_are_neither_remembered_nor_used(mesh, network, scripted, second):
