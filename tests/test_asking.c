@@ -731,6 +731,19 @@ static void we_ask_not_ourselves(void **state)
 	assert_true(report_of(0).ours);
 }
 
+/* Each time that a loop waits, a timer costs it more than finding the answer does. */
+static void with_nobody_to_ask_no_timer_is_set(void **state)
+{
+	(void)state;
+	w.conf.loop_probe = true;
+	start_with(new_routes());
+	vt_pass(0);
+	assert_null(vt_first());
+	ask("www.example", TYPE_A, 1, 7);
+	vt_pass(2000);
+	assert_null(vt_first());
+}
+
 /* Want. */
 
 static void a_server_gets_a_port_where_others_have_them_all(void **state)
@@ -796,6 +809,7 @@ int main(void)
 		test(slots_are_given_to_others_only_after_all_has_ended),
 		test(servers_that_found_no_slot_are_asked_once_there_is_one),
 		test(each_server_is_probed_with_a_token_of_its_own),
+		test(with_nobody_to_ask_no_timer_is_set),
 		test(a_server_that_leads_back_to_us_is_not_asked),
 		test(a_loop_is_looked_after_until_it_is_gone),
 		test(we_ask_not_ourselves),

@@ -133,13 +133,18 @@ static bool leads_back(const struct probing *p, const struct pool_server *s, int
 	       routes_is_loop(p->pool->routes, s->index, now / NS_IN_MS);
 }
 
+static bool is_looked_after(const struct probing *p, const struct pool_server *s, int64_t now)
+{
+	return s->state == SLOT_USED && !p->pool->routes->server[s->index].ours &&
+	       (is_active(p, now) || leads_back(p, s, now));
+}
+
 /* Whether to ask a server something for its own sake. */
 static bool wants_probe(const struct probing *p, const struct pool_server *s, int64_t now)
 {
 	int64_t probed_ms = (now - s->probed_ns) / NS_IN_MS;
 	int64_t heard_ms = (now - s->health.answered_ns) / NS_IN_MS;
-	if (s->state != SLOT_USED || s->probing || p->pool->routes->server[s->index].ours ||
-		!(is_active(p, now) || leads_back(p, s, now))) {
+	if (s->probing || !is_looked_after(p, s, now)) {
 		return false;
 	}
 	if (s->health.misses > 0 || (p->loop_probe && s->probed_ns == 0)) {
@@ -193,13 +198,14 @@ static void start_ticking(struct probing *p, bool at_once)
 	}
 }
 
-/* Look after the servers, as long as questions come, or one of them leads back to us. */
+/* Look after the servers, as long as questions come, or one of them leads back to us; where there is
+ * none, sleep: a timer costs something each time that the loop waits. */
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd, (void)what;
 	struct probing *p = arg;
 	int64_t now = clock_ns();
-	bool go_on = is_active(p, now);
+	bool go_on = false;
 	bool probed = false;
 	for (unsigned slot = 0; slot < POOL_MAX; slot++) {
 		struct pool_server *s = &p->pool->server[slot];
@@ -212,7 +218,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 			probed = true;
 		}
 		tell_loop(p, s, leads_back(p, s, now));
-		go_on = go_on || s->probing || s->loop_told;
+		go_on = go_on || s->probing || s->loop_told || is_looked_after(p, s, now);
 	}
 	if (probed && p->loop_age_ms < LOOP_AGE_MAX_MS) {
 		p->loop_age_ms *= 2;
