@@ -47,7 +47,7 @@ LDHARDEN := -pie -Wl,-z,relro,-z,now -Wl,--as-needed
 BASE := -std=gnu11 -D_GNU_SOURCE -DKUMA_DNS_VERSION='"$(VERSION)"' -I. -isystem $(BUILD)/bpf $(LIBS_CFLAGS) -g -MMD -MP
 
 CC_gcc       := gcc
-CFLAGS_gcc   := -O2 -D_FORTIFY_SOURCE=3 $(HARDEN) $(WARNINGS) $(WARNINGS_GCC)
+CFLAGS_gcc   := -O2 -fno-plt -D_FORTIFY_SOURCE=3 $(HARDEN) $(WARNINGS) $(WARNINGS_GCC)
 LDFLAGS_gcc  := $(LDHARDEN)
 CC_clang     := clang
 CFLAGS_clang := -O2 -D_FORTIFY_SOURCE=3 -fstack-protector-strong -fPIE $(WARNINGS)
@@ -181,7 +181,7 @@ WRAP_ahead := -Wl,--wrap=table_fetch_slot,--wrap=table_fetch_entry,--wrap=cache_
 WRAP_alarms := -Wl,--wrap=calloc
 WRAP_document := -Wl,--wrap=json_loadb,--wrap=give_way
 WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
-WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=malloc,--wrap=calloc
+WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=recvmmsg,--wrap=malloc,--wrap=calloc
 WRAP_giveway := -Wl,--wrap=clock_gettime,--wrap=sched_yield
 WRAP_forward := -Wl,--wrap=clock_gettime,--wrap=event_add,--wrap=event_free
 WRAP_asking := $(WRAP_forward)

@@ -39,6 +39,10 @@ struct server {
 /* Seams: the kernel's refusals, and what is allocated. */
 int __real_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
 int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
+int __real_recvmmsg(
+	int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout);
+int __wrap_recvmmsg(
+	int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout);
 void *__real_malloc(size_t size);
 void *__wrap_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -48,6 +52,8 @@ static unsigned sendmmsg_calls;
 static unsigned allocations;
 static int refused_octet; /* datagrams with it behind the header are refused … */
 static int refused_error; /* … with this error */
+static unsigned failures; /* of recvmmsg, the next times … */
+static int failure;       /* … with this error */
 
 static bool is_refused(const struct mmsghdr *m)
 {
@@ -69,6 +75,17 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 		return -1;
 	}
 	return __real_sendmmsg(fd, messages, good, flags);
+}
+
+int __wrap_recvmmsg(
+	int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout)
+{
+	if (failures > 0) {
+		failures--;
+		errno = failure;
+		return -1;
+	}
+	return __real_recvmmsg(fd, messages, count, flags, timeout);
 }
 
 void *__wrap_malloc(size_t size)
@@ -134,6 +151,7 @@ static int setup(void **state)
 	assert_non_null(s->base);
 	assert_int_equal(udp_open(&s->udp, s->base, &s->stats, serve, s), 0);
 	refused_error = 0;
+	failures = 0;
 	*state = s;
 	return 0;
 }
@@ -202,6 +220,11 @@ static uint16_t take(int fd, size_t *len)
 	assert_int_equal(message[2] & 0x80, 0x80);
 	*len = (size_t)n;
 	return octets_u16(message);
+}
+
+static void one_turn(struct server *s)
+{
+	assert_true(event_base_loop(s->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
 }
 
 static void nothing_left(int fd)
@@ -347,9 +370,57 @@ static void bursts_of_full_batches_are_forwarded_whole(void **state)
 }
 
 /** One turn of the loop, where turn() has as many as there is something to do. */
-static void one_turn(struct server *s)
+static void count(evutil_socket_t fd, short what, void *arg)
 {
-	assert_true(event_base_loop(s->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
+	unsigned *times = arg;
+	(void)fd, (void)what;
+	++*times;
+}
+
+/* Nothing comes any more that would make the loop look; and others have their turn meanwhile. */
+static void what_is_more_than_a_turn_is_answered_without_a_reminder(void **state)
+{
+	struct server *s = *state;
+	enum { TURNS = 5 };
+	unsigned times = 0;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (uint16_t i = 0; i < TURNS * TURN + 1; i++) {
+		ask(fd, i, ORDER_DROP);
+	}
+	struct event *other = event_new(s->base, fd, EV_WRITE | EV_PERSIST, count, &times);
+	assert_int_equal(event_add(other, NULL), 0);
+	for (unsigned i = 1; i <= TURNS; i++) {
+		one_turn(s);
+		assert_int_equal(s->served, i * TURN);
+		assert_int_equal(times, i);
+	}
+	one_turn(s);
+	assert_int_equal(s->served, TURNS * TURN + 1);
+	event_free(other);
+	close(fd);
+}
+
+static void an_error_says_nothing_of_what_is_behind_it(void **state)
+{
+	struct server *s = *state;
+	static const int errors[] = {EINTR, ENOMEM, ECONNREFUSED};
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	for (uint16_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+		failure = errors[i];
+		for (unsigned times = 1; times <= 9; times += 4) {
+			failures = times;
+			ask(fd, i, 'x');
+			for (unsigned n = 0; n < 4; n++) {
+				one_turn(s);
+			}
+			assert_int_equal(failures, 0);
+			assert_int_equal(take(fd, &len), i);
+		}
+	}
+	close(fd);
 }
 
 /** Until one finds no room. */
@@ -773,6 +844,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STATEMENT(a_query_is_answered),
 		STATEMENT(batches_are_answered_with_one_call_each),
+		STATEMENT(what_is_more_than_a_turn_is_answered_without_a_reminder),
+		STATEMENT(an_error_says_nothing_of_what_is_behind_it),
 		STATEMENT(a_batch_is_told_of_before_it_is_served),
 		STATEMENT(answers_of_all_lengths_leave_together),
 		STATEMENT(a_burst_is_forwarded_whole),

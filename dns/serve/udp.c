@@ -68,6 +68,7 @@ struct replies {
 
 struct udp {
 	struct event_base *base;
+	struct event *again; /* due at once, where there is more than a turn's work */
 	struct stats *stats;
 	serve_message *serve;
 	serve_expect *expect; /* NULL: nobody wants to know */
@@ -273,6 +274,11 @@ bool udp_may_forward(struct udp *udp, const struct requestor *from)
 	return s->asked++ < s->bearable;
 }
 
+/**
+ * Called once for what has come (EV_ET), not as long as there is some: else the loop looks at the
+ * socket a second time before it waits, each time that a query comes alone. So there has to be
+ * nothing left, or we have to call ourselves.
+ */
 static void udp_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct udp_socket *s = arg;
@@ -280,9 +286,13 @@ static void udp_readable(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		int received = recvmmsg(fd, u->in, UDP_BATCH, MSG_DONTWAIT, NULL);
+		bool empty = received < 0 && errno == EAGAIN;
 		weigh(s, received > 0 ? (unsigned)received : 0);
+		if (empty) {
+			return;
+		}
 		if (received <= 0) {
-			return; /* whatever it was, the loop calls again while there is input */
+			continue; /* not for long: this says nothing of what is behind it */
 		}
 		int64_t begin = clock_ns();
 		unsigned ready = compose(s, (unsigned)received);
@@ -292,8 +302,21 @@ static void udp_readable(evutil_socket_t fd, short what, void *arg)
 				ready - u->canaries);
 		}
 		if (received < UDP_BATCH) {
-			return;
+			return; /* that was all */
 		}
+	}
+	/* Others have their turn first; unless there is no memory for that. */
+	if (event_add(u->again, &(struct timeval){0}) != 0) {
+		event_active(u->again, EV_TIMEOUT, 0);
+	}
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct udp *u = arg;
+	(void)fd;
+	for (unsigned i = 0; i < u->count; i++) {
+		udp_readable(u->socket[i].fd, what, &u->socket[i]);
 	}
 }
 
@@ -338,6 +361,13 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 	flush_replies(arg);
 }
 
+static void forget(struct event *event)
+{
+	if (event) {
+		event_free(event);
+	}
+}
+
 int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, serve_message *serve,
 	void *ctx)
 {
@@ -351,8 +381,9 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
 	u->ctx = ctx;
 	lay_out(u);
 	u->replies.flush = event_new(base, -1, 0, on_flush, u);
-	if (!u->replies.flush) {
-		free(u);
+	u->again = evtimer_new(base, on_again, u);
+	if (!u->replies.flush || !u->again) {
+		udp_close(u);
 		return -ENOMEM;
 	}
 	*udp = u;
@@ -449,11 +480,9 @@ int udp_listen(struct udp *udp, struct endpoint *at, unsigned how)
 	s->index = udp->count;
 	s->bearable = UDP_BATCH;
 	s->elsewhere = (how & LISTEN_ELSEWHERE) != 0;
-	s->readable = event_new(udp->base, s->fd, EV_READ | EV_PERSIST, udp_readable, s);
+	s->readable = event_new(udp->base, s->fd, EV_READ | EV_PERSIST | EV_ET, udp_readable, s);
 	if (!s->readable || event_add(s->readable, NULL) != 0) {
-		if (s->readable) {
-			event_free(s->readable);
-		}
+		forget(s->readable);
 		close(s->fd);
 		return -ENOMEM;
 	}
@@ -537,7 +566,8 @@ void udp_close(struct udp *udp)
 		return;
 	}
 	flush_replies(udp);
-	event_free(udp->replies.flush);
+	forget(udp->replies.flush);
+	forget(udp->again);
 	for (unsigned i = 0; i < udp->count; i++) {
 		event_free(udp->socket[i].readable);
 		close(udp->socket[i].fd);
