@@ -183,13 +183,13 @@ WRAP_document := -Wl,--wrap=json_loadb,--wrap=give_way
 WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=recvmmsg,--wrap=malloc,--wrap=calloc
 WRAP_giveway := -Wl,--wrap=clock_gettime,--wrap=sched_yield
-WRAP_forward := -Wl,--wrap=clock_gettime,--wrap=event_add,--wrap=event_free
+WRAP_forward := -Wl,--wrap=clock_gettime,--wrap=event_add,--wrap=event_free,--wrap=timerfd_create,--wrap=timerfd_settime
 WRAP_asking := $(WRAP_forward)
 WRAP_passing := $(WRAP_forward)
-WRAP_upstream := -Wl,--wrap=clock_gettime,--wrap=malloc,--wrap=calloc
+WRAP_upstream := -Wl,--wrap=clock_gettime,--wrap=timerfd_settime,--wrap=malloc,--wrap=calloc
 WRAP_worker := -Wl,--wrap=forward_open,--wrap=forward_query,--wrap=forward_set_routes,--wrap=forward_close,--wrap=forward_refresh,--wrap=forward_order,--wrap=forward_report,--wrap=udp_may_forward
 WRAP_explain := -Wl,--wrap=forward_order,--wrap=forward_report
-WRAP_opening := -Wl,--wrap=malloc,--wrap=calloc,--wrap=event_new,--wrap=event_add,--wrap=event_config_new,--wrap=event_base_new_with_config,--wrap=eventfd,--wrap=log_line
+WRAP_opening := -Wl,--wrap=malloc,--wrap=calloc,--wrap=event_new,--wrap=event_add,--wrap=event_config_new,--wrap=event_base_new_with_config,--wrap=eventfd,--wrap=timerfd_create,--wrap=log_line
 WRAP_attempts := -Wl,--wrap=calloc,--wrap=entropy_u16
 WRAP_entropy := -Wl,--wrap=getrandom,--wrap=abort
 WRAP_ports := -Wl,--wrap=calloc,--wrap=event_new,--wrap=event_add,--wrap=socket,--wrap=connect,--wrap=send,--wrap=setsockopt,--wrap=entropy_u16,--wrap=log_line

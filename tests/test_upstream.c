@@ -13,6 +13,7 @@
 #include "dns/resolve/upstream.h"
 
 #include <dirent.h>
+#include <sys/timerfd.h>
 #include <time.h>
 
 enum { TIMEOUT_MS = 100, PATIENCE_MS = 10000 };
@@ -47,6 +48,20 @@ int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
 	int error = __real_clock_gettime(id, ts);
 	ts->tv_sec += clock_ahead;
 	return error;
+}
+
+static unsigned ticks; /* that were set */
+
+int __real_timerfd_settime(
+	int fd, int flags, const struct itimerspec *wait, struct itimerspec *before);
+int __wrap_timerfd_settime(
+	int fd, int flags, const struct itimerspec *wait, struct itimerspec *before);
+
+int __wrap_timerfd_settime(
+	int fd, int flags, const struct itimerspec *wait, struct itimerspec *before)
+{
+	ticks += wait->it_value.tv_sec > 0 || wait->it_value.tv_nsec > 0;
+	return __real_timerfd_settime(fd, flags, wait, before);
 }
 
 static bool no_memory;
@@ -460,6 +475,11 @@ static void idle_sockets_are_closed_and_then_no_timer_runs(void **state)
 	}
 	assert_int_equal(event_base_get_num_events(w.base, EVENT_BASE_COUNT_ADDED), events);
 	assert_int_equal(open_descriptors(), descriptors);
+	unsigned before = ticks;
+	const struct timeval longer_than_a_tick = {.tv_sec = 1, .tv_usec = 300000};
+	assert_int_equal(event_base_loopexit(w.base, &longer_than_a_tick), 0);
+	assert_true(event_base_dispatch(w.base) >= 0);
+	assert_int_equal(ticks, before);
 	/* And all comes back when it is needed. */
 	(void)sent_query(true);
 	(void)sent_query(false);

@@ -4,6 +4,7 @@
  * source port that nobody else has, and hands us what comes from that very server alone.
  */
 #include "conf/clock.h"
+#include "conf/tick.h"
 #include "dns/resolve/list.h"
 #include "dns/resolve/passing.h"
 #include "dns/resolve/ports.h"
@@ -39,7 +40,7 @@ struct flow {
 
 struct passing_udp {
 	struct event_base *base;
-	struct event *tick; /* pending only while there are flows */
+	struct tick *tick; /* running only while there are flows */
 	forward_reply *reply;
 	void *ctx;
 	uint32_t mark;
@@ -109,18 +110,16 @@ static void use(struct flow *f)
 
 static void start_ticking(struct passing_udp *p)
 {
-	const struct timeval interval = {.tv_sec = TICK_MS / 1000};
-	if (p->count > 0 && !event_pending(p->tick, EV_TIMEOUT, NULL)) {
-		(void)event_add(p->tick, &interval);
+	if (p->count > 0 && !tick_is_running(p->tick)) {
+		tick_start(p->tick, TICK_MS);
 	}
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void on_tick(void *ctx)
 {
-	struct passing_udp *p = arg;
+	struct passing_udp *p = ctx;
 	int64_t now = clock_ms();
 	struct link *next;
-	(void)fd, (void)what;
 	for (struct link *l = p->by_age.next; l != &p->by_age; l = next) {
 		struct flow *f = link_entry(l, struct flow, by_age);
 		int64_t limit = f->owed > 0 ? PASSING_IDLE_MS : PASSING_ANSWERED_MS;
@@ -293,10 +292,10 @@ int passing_udp_open(struct passing_udp **passing, struct event_base *base, uint
 	p->reply = reply;
 	p->ctx = ctx;
 	link_init(&p->by_age);
-	p->tick = evtimer_new(base, on_tick, p);
-	if (!p->tick) {
+	int error = tick_open(&p->tick, base, on_tick, p);
+	if (error != 0) {
 		free(p);
-		return -ENOMEM;
+		return error;
 	}
 	*passing = p;
 	return 0;
@@ -310,6 +309,6 @@ void passing_udp_close(struct passing_udp *passing)
 	while (passing->count > 0) {
 		close_flow(oldest(passing));
 	}
-	event_free(passing->tick);
+	tick_close(passing->tick);
 	free(passing);
 }

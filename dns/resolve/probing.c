@@ -7,10 +7,10 @@
 
 #include "conf/clock.h"
 #include "conf/log.h"
+#include "conf/tick.h"
 #include "dns/resolve/entropy.h"
 
 #include <errno.h>
-#include <event2/event.h>
 #include <stdlib.h>
 
 enum {
@@ -26,8 +26,7 @@ struct probing {
 	struct pool *pool;
 	struct upstream *upstream;
 	bool loop_probe;
-	struct event *tick;
-	bool ticking;
+	struct tick *tick;
 	int64_t active_ns; /* when the last question came */
 	int64_t loop_age_ms;
 	uint32_t nonce;
@@ -191,19 +190,16 @@ static void tell_loop(struct probing *p, struct pool_server *s, bool loop)
 
 static void start_ticking(struct probing *p, bool at_once)
 {
-	struct timeval wait = {.tv_sec = at_once ? 0 : TICK_MS / 1000};
-	if (!p->ticking || at_once) {
-		p->ticking = true;
-		evtimer_add(p->tick, &wait);
+	if (at_once || !tick_is_running(p->tick)) {
+		tick_start(p->tick, at_once ? 0 : TICK_MS);
 	}
 }
 
-/* Look after the servers, as long as questions come, or one of them leads back to us; where there is
- * none, sleep: a timer costs something each time that the loop waits. */
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+/* Look after the servers, as long as questions come, or one of them leads back to us; where there
+ * is none, sleep. */
+static void on_tick(void *ctx)
 {
-	(void)fd, (void)what;
-	struct probing *p = arg;
+	struct probing *p = ctx;
 	int64_t now = clock_ns();
 	bool go_on = false;
 	bool probed = false;
@@ -223,7 +219,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (probed && p->loop_age_ms < LOOP_AGE_MAX_MS) {
 		p->loop_age_ms *= 2;
 	}
-	p->ticking = false;
 	if (go_on) {
 		start_ticking(p, false);
 	}
@@ -256,10 +251,10 @@ int probing_open(struct probing **probing, struct event_base *base, struct pool 
 	p->upstream = upstream;
 	p->loop_probe = loop_probe;
 	p->nonce = (uint32_t)entropy_u64(&entropy); /* begins elsewhere in each worker */
-	p->tick = evtimer_new(base, on_tick, p);
-	if (!p->tick) {
+	int error = tick_open(&p->tick, base, on_tick, p);
+	if (error != 0) {
 		free(p);
-		return -ENOMEM;
+		return error;
 	}
 	*probing = p;
 	return 0;
@@ -276,6 +271,6 @@ void probing_close(struct probing *probing)
 			upstream_cancel(probing->upstream, s->probing);
 		}
 	}
-	event_free(probing->tick);
+	tick_close(probing->tick);
 	free(probing);
 }

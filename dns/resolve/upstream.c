@@ -12,6 +12,7 @@
 #include "conf/clock.h"
 #include "conf/conf.h"
 #include "conf/log.h"
+#include "conf/tick.h"
 #include "dns/admin/stats.h"
 #include "dns/resolve/attempts.h"
 #include "dns/resolve/ports.h"
@@ -66,7 +67,7 @@ struct upstream {
 	struct entropy entropy;
 	struct attempts attempts;
 	struct ports *ports;
-	struct event *tick;
+	struct tick *tick;
 	struct event *tell;                        /* something is in `ended` */
 	struct channel *tcp[UPSTREAM_SERVERS_MAX]; /* those that take new queries */
 	struct link channels;                      /* all of them */
@@ -78,9 +79,8 @@ struct upstream {
 
 static void start_tick(struct upstream *u)
 {
-	if (!evtimer_pending(u->tick, NULL)) {
-		const struct timeval interval = {.tv_sec = TICK_MS / 1000};
-		evtimer_add(u->tick, &interval);
+	if (!tick_is_running(u->tick)) {
+		tick_start(u->tick, TICK_MS);
 	}
 }
 
@@ -512,10 +512,9 @@ static void on_broken(void *ctx, struct port *port, int error)
 }
 
 /* Housekeeping: let c-ares see its time-outs, close what is idle, and stop when all is closed. */
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void on_tick(void *ctx)
 {
-	(void)fd, (void)what;
-	struct upstream *u = arg;
+	struct upstream *u = ctx;
 	int64_t now = clock_ms();
 	bool busy = ports_reap(u->ports, now);
 	struct link *next;
@@ -570,9 +569,11 @@ static int allocate(struct upstream *u, const struct conf *conf)
 {
 	size_t count = (size_t)conf->transactions_max * ATTEMPTS_PER_TRANSACTION;
 	int error = attempts_init(&u->attempts, count, &u->entropy);
-	u->tick = evtimer_new(u->base, on_tick, u);
 	u->tell = event_new(u->base, -1, 0, tell_ended, u);
-	return u->tick && u->tell ? error : -ENOMEM;
+	if (error == 0) {
+		error = u->tell ? tick_open(&u->tick, u->base, on_tick, u) : -ENOMEM;
+	}
+	return error;
 }
 
 int upstream_open(struct upstream **upstream, struct event_base *base, const struct conf *conf,
@@ -614,9 +615,7 @@ void upstream_close(struct upstream *upstream)
 		close_channel(link_entry(u->channels.next, struct channel, link));
 	}
 	ports_close(u->ports);
-	if (u->tick) {
-		event_free(u->tick);
-	}
+	tick_close(u->tick);
 	if (u->tell) {
 		event_free(u->tell);
 	}

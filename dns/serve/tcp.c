@@ -12,6 +12,7 @@
 
 #include "conf/clock.h"
 #include "conf/conf.h"
+#include "conf/tick.h"
 #include "dns/admin/stats.h"
 
 #include <errno.h>
@@ -435,11 +436,9 @@ static void check_connection(struct connection *c, int64_t now)
 	on_readable(c->bev, c);
 }
 
-static void on_tick(evutil_socket_t fd, short what, void *arg)
+static void on_tick(void *ctx)
 {
-	struct tcp *t = arg;
-	(void)fd;
-	(void)what;
+	struct tcp *t = ctx;
 	int64_t now = clock_ms();
 	for (uint32_t i = 0; i < t->conf->tcp_connections_max; i++) {
 		if (t->connection[i].bev) {
@@ -449,8 +448,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (t->paused) {
 		tcp_resume_listening(t);
 	}
-	if (t->open == 0) {
-		(void)event_del(t->tick);
+	if (t->open > 0 || t->paused) {
+		tcp_start_ticking(t);
 	}
 }
 
@@ -461,9 +460,8 @@ void tcp_start_ticking(struct tcp *t)
 {
 	int64_t ms = t->conf->tcp_idle_ms / 4;
 	ms = ms < TICK_MIN_MS ? TICK_MIN_MS : ms > TICK_MAX_MS ? TICK_MAX_MS : ms;
-	struct timeval interval = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-	if (!event_pending(t->tick, EV_TIMEOUT, NULL)) {
-		(void)event_add(t->tick, &interval);
+	if (!tick_is_running(t->tick)) {
+		tick_start(t->tick, (uint32_t)ms);
 	}
 }
 
@@ -511,12 +509,15 @@ int tcp_open(struct tcp **tcp, struct event_base *base, const struct conf *conf,
 	t->stats = stats;
 	t->serve = serve;
 	t->ctx = ctx;
-	t->tick = event_new(base, -1, EV_PERSIST, on_tick, t);
+	int error = tick_open(&t->tick, base, on_tick, t);
 	t->connection = calloc(conf->tcp_connections_max, sizeof(*t->connection));
 	t->answers = (struct writer){.data = malloc(ANSWERS_SIZE), .size = ANSWERS_SIZE};
-	if (!t->tick || !t->connection || !t->answers.data) {
+	if (error == 0 && (!t->connection || !t->answers.data)) {
+		error = -ENOMEM;
+	}
+	if (error != 0) {
 		tcp_close(t);
-		return -ENOMEM;
+		return error;
 	}
 	for (uint32_t i = 0; i < conf->tcp_connections_max; i++) {
 		t->connection[i].tcp = t;
@@ -554,9 +555,7 @@ void tcp_close(struct tcp *tcp)
 			tcp_connection_close(&tcp->connection[i]);
 		}
 	}
-	if (tcp->tick) {
-		event_free(tcp->tick);
-	}
+	tick_close(tcp->tick);
 	free(tcp->connection);
 	free(tcp->answers.data);
 	free(tcp);

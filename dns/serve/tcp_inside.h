@@ -45,7 +45,7 @@ struct tcp {
 	void *ctx;
 	tcp_notify *notify;   /* NULL: nobody */
 	serve_expect *expect; /* NULL: nobody wants to know */
-	struct event *tick;   /* pending only while there are connections, or listening is paused */
+	struct tick *tick;    /* running only while there are connections, or listening is paused */
 	unsigned listeners;
 	struct listener listener[TCP_LISTENERS_MAX];
 	bool paused; /* listeners are disabled: no descriptors left */
