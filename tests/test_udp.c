@@ -222,6 +222,7 @@ static uint16_t take(int fd, size_t *len)
 	return octets_u16(message);
 }
 
+/** One turn of the loop, where turn() has as many as there is something to do. */
 static void one_turn(struct server *s)
 {
 	assert_true(event_base_loop(s->base, EVLOOP_ONCE | EVLOOP_NONBLOCK) >= 0);
@@ -369,7 +370,6 @@ static void bursts_of_full_batches_are_forwarded_whole(void **state)
 	close(fd);
 }
 
-/** One turn of the loop, where turn() has as many as there is something to do. */
 static void count(evutil_socket_t fd, short what, void *arg)
 {
 	unsigned *times = arg;
@@ -399,6 +399,29 @@ static void what_is_more_than_a_turn_is_answered_without_a_reminder(void **state
 	assert_int_equal(s->served, TURNS * TURN + 1);
 	event_free(other);
 	close(fd);
+}
+
+/* However much comes to another socket in each turn. */
+static void what_is_more_than_a_turn_waits_for_no_other_socket(void **state)
+{
+	struct server *s = *state;
+	listen_at(s, "127.0.0.1");
+	int one = client_to(s, "127.0.0.1");
+	listen_at(s, "127.0.0.1");
+	int other = client_to(s, "127.0.0.1");
+	ask_to_forward(other, TURN + UDP_BATCH);
+	one_turn(s);
+	assert_int_equal(s->forwarded[1], TURN);
+	ask_to_forward(one, TURN);
+	one_turn(s);
+	assert_int_equal(s->forwarded[1], TURN + UDP_BATCH);
+	for (unsigned i = 1; i < 10; i++) {
+		assert_int_equal(s->forwarded[0], i * TURN);
+		ask_to_forward(one, TURN);
+		one_turn(s);
+	}
+	close(one);
+	close(other);
 }
 
 static void an_error_says_nothing_of_what_is_behind_it(void **state)
@@ -845,6 +868,7 @@ int main(void)
 		STATEMENT(a_query_is_answered),
 		STATEMENT(batches_are_answered_with_one_call_each),
 		STATEMENT(what_is_more_than_a_turn_is_answered_without_a_reminder),
+		STATEMENT(what_is_more_than_a_turn_waits_for_no_other_socket),
 		STATEMENT(an_error_says_nothing_of_what_is_behind_it),
 		STATEMENT(a_batch_is_told_of_before_it_is_served),
 		STATEMENT(answers_of_all_lengths_leave_together),

@@ -2,7 +2,8 @@
  *
  * Datagrams in batches: one recvmmsg, the answers composed straight into the slots of one sendmmsg.
  * Owns the sockets and buffers; headers and vectors are laid out once, and a batch touches only
- * what changes. No allocation after udp_listen, no other system call on the way of an answer.
+ * what changes. No allocation of ours after udp_listen, no other system call on the way of an
+ * answer.
  */
 #include "dns/serve/udp.h"
 
@@ -45,6 +46,7 @@ struct control {
 struct udp_socket {
 	struct udp *udp;
 	struct event *readable;
+	struct event *again; /* due at once, where there is more than a turn's work */
 	int fd;
 	uint32_t index;
 	unsigned full;     /* batches in a row */
@@ -68,7 +70,6 @@ struct replies {
 
 struct udp {
 	struct event_base *base;
-	struct event *again; /* due at once, where there is more than a turn's work */
 	struct stats *stats;
 	serve_message *serve;
 	serve_expect *expect; /* NULL: nobody wants to know */
@@ -306,18 +307,16 @@ static void udp_readable(evutil_socket_t fd, short what, void *arg)
 		}
 	}
 	/* Others have their turn first; unless there is no memory for that. */
-	if (event_add(u->again, &(struct timeval){0}) != 0) {
-		event_active(u->again, EV_TIMEOUT, 0);
+	if (event_add(s->again, &(struct timeval){0}) != 0) {
+		event_active(s->again, EV_TIMEOUT, 0);
 	}
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
 {
-	struct udp *u = arg;
+	struct udp_socket *s = arg;
 	(void)fd;
-	for (unsigned i = 0; i < u->count; i++) {
-		udp_readable(u->socket[i].fd, what, &u->socket[i]);
-	}
+	udp_readable(s->fd, what, s);
 }
 
 /** Lay out what never changes from batch to batch. */
@@ -381,8 +380,7 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
 	u->ctx = ctx;
 	lay_out(u);
 	u->replies.flush = event_new(base, -1, 0, on_flush, u);
-	u->again = evtimer_new(base, on_again, u);
-	if (!u->replies.flush || !u->again) {
+	if (!u->replies.flush) {
 		udp_close(u);
 		return -ENOMEM;
 	}
@@ -481,8 +479,10 @@ int udp_listen(struct udp *udp, struct endpoint *at, unsigned how)
 	s->bearable = UDP_BATCH;
 	s->elsewhere = (how & LISTEN_ELSEWHERE) != 0;
 	s->readable = event_new(udp->base, s->fd, EV_READ | EV_PERSIST | EV_ET, udp_readable, s);
-	if (!s->readable || event_add(s->readable, NULL) != 0) {
+	s->again = evtimer_new(udp->base, on_again, s);
+	if (!s->again || !s->readable || event_add(s->readable, NULL) != 0) {
 		forget(s->readable);
+		forget(s->again);
 		close(s->fd);
 		return -ENOMEM;
 	}
@@ -567,9 +567,9 @@ void udp_close(struct udp *udp)
 	}
 	flush_replies(udp);
 	forget(udp->replies.flush);
-	forget(udp->again);
 	for (unsigned i = 0; i < udp->count; i++) {
 		event_free(udp->socket[i].readable);
+		event_free(udp->socket[i].again);
 		close(udp->socket[i].fd);
 	}
 	free(udp);
