@@ -744,6 +744,22 @@ static void with_nobody_to_ask_no_timer_is_set(void **state)
 	assert_null(vt_first());
 }
 
+/* Within the time that servers are looked after in after a question. */
+static void a_server_that_comes_later_is_looked_after(void **state)
+{
+	(void)state;
+	start_with(new_routes());
+	ask("www.example", TYPE_A, 1, 7);
+	vt_pass(5000);
+	assert_null(vt_first());
+	struct routes *routes = new_routes();
+	scripted_open(&w.server[0], w.base, "127.0.0.1", 1);
+	add_server(routes, &routes->route[0], &w.server[0]);
+	set_routes(routes);
+	vt_pass(2000);
+	assert_int_equal(w.server[0].probes, 1);
+}
+
 /* Want. */
 
 static void a_server_gets_a_port_where_others_have_them_all(void **state)
@@ -810,6 +826,7 @@ int main(void)
 		test(servers_that_found_no_slot_are_asked_once_there_is_one),
 		test(each_server_is_probed_with_a_token_of_its_own),
 		test(with_nobody_to_ask_no_timer_is_set),
+		test(a_server_that_comes_later_is_looked_after),
 		test(a_server_that_leads_back_to_us_is_not_asked),
 		test(a_loop_is_looked_after_until_it_is_gone),
 		test(we_ask_not_ourselves),

@@ -226,11 +226,12 @@ static void on_tick(void *ctx)
 
 void probing_begin(struct probing *probing, int64_t now_ns)
 {
+	bool at_once = probing->loop_probe;
+	if (at_once || is_active(probing, now_ns)) {
+		start_ticking(probing, at_once);
+	}
 	probing->loop_age_ms = LOOP_AGE_FIRST_MS;
 	probing->active_ns = now_ns;
-	if (probing->loop_probe) {
-		start_ticking(probing, true);
-	}
 }
 
 void probing_on(struct probing *probing, int64_t now_ns)
