@@ -5,7 +5,7 @@
 
 #include <sched.h>
 
-enum { AT_LEAST_NS = 100000 };
+enum { LEAST_NS = 100000, MOST_NS = 10000000 };
 
 void give_way(void)
 {
@@ -17,5 +17,5 @@ void give_way(void)
 	sched_yield();
 	int64_t after = clock_ns();
 	int64_t away = after - before;
-	due_ns = after + (away > AT_LEAST_NS ? away : AT_LEAST_NS);
+	due_ns = after + (away < LEAST_NS ? LEAST_NS : away > MOST_NS ? MOST_NS : away);
 }

@@ -186,7 +186,15 @@ static void reading_gives_way_all_the_time(void **state)
 	unsigned of_reading = COUNT / 16;
 	unsigned of_growing = (512 + 1024 + 2048 + 4096) / 1024;
 	unsigned of_addresses = 2 * COUNT / 256;
-	assert_in_range(ways, of_reading + of_growing + of_addresses, COUNT);
+	unsigned all = of_reading + of_growing + of_addresses;
+	assert_in_range(ways, all, COUNT);
+	table_unref(table);
+	/* With a name that comes twice the table is built once more. */
+	snprintf(text + len, sizeof text - len, ",{\"name\":\"n0.mesh\",\"ips\":[\"::1\"]}]}");
+	ways = 0;
+	table = accepted(text);
+	assert_int_equal(table_count(table), COUNT);
+	assert_in_range(ways, all + of_growing + COUNT / 256, COUNT);
 	table_unref(table);
 }
 

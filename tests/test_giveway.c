@@ -80,12 +80,24 @@ static void others_who_never_rest_have_half_of_the_core(void **state)
 	assert_int_equal(all, 30000 * US + 10 * others_ns);
 }
 
+/* A container may be stopped for that long, when it has used up its share of the time. */
+static void a_long_pause_is_not_made_up_for(void **state)
+{
+	(void)state;
+	others_ns = 80000 * US;
+	assert_int_equal(work(1), 1);
+	others_ns = 0;
+	assert_int_equal(work(9999), 0);
+	assert_int_equal(work(1), 1);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(work_gives_way_every_100_us, begin),
 		cmocka_unit_test_setup(others_who_need_little_have_it_as_often, begin),
 		cmocka_unit_test_setup(others_who_never_rest_have_half_of_the_core, begin),
+		cmocka_unit_test_setup(a_long_pause_is_not_made_up_for, begin),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

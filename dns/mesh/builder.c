@@ -359,8 +359,12 @@ static int entries_unite(struct table_builder *to, const struct table_builder *f
 	}
 	int rc = 0;
 	size_t first = 0;
+	size_t names = 0;
 	for (size_t name = HEADER_LEN; rc == 0 && entry_exists(from->table, name);
 		name = entry_after(from->table, name)) {
+		if (++names % NAMES_A_TURN == 0) {
+			give_way();
+		}
 		size_t last = first;
 		while (last < from->extra_count && from->extras[last].name == name) {
 			last++;
