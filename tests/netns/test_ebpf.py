@@ -41,8 +41,11 @@ def cgroup(network):  # pylint: disable=unused-argument
     """A cgroup of this file's own, so that nobody else's sockets are touched, nor ours by others."""
     if cgroups.why_not():
         pytest.skip(cgroups.why_not())
+    # A bpffs of our own, too: not every machine has one, and others may pin there.
+    sh("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
     with cgroups.entered() as path:
         yield path
+    sh("umount", "/sys/fs/bpf")
 
 
 @pytest.fixture
