@@ -448,7 +448,7 @@ static void on_tick(void *ctx)
 	if (t->paused) {
 		tcp_resume_listening(t);
 	}
-	if (t->open > 0 || t->paused) {
+	if (t->open > 0) {
 		tcp_start_ticking(t);
 	}
 }

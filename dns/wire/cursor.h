@@ -10,8 +10,9 @@
 #include <stdint.h>
 #include <string.h>
 
-/** Of a large variable on the way of every query, which is set before it is read: the compiler does
- * not clear it first, as it does with all others (-ftrivial-auto-var-init). */
+/** Of a large variable on the way of every query, or every record of the table, which is set before
+ * it is read: the compiler does not clear it first, as it does with all others
+ * (-ftrivial-auto-var-init). */
 #define UNCLEARED __attribute__((uninitialized))
 
 /** Octets that somebody else owns; valid while the owner says so. */
