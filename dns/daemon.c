@@ -27,6 +27,7 @@
 enum {
 	STOP_SIGNALS = 3,
 	FIRST_TABLE_LIMIT_S = 2, /* then we redirect without a table: forwarding works */
+	FORMER_TABLE_MS = 100,   /* in which workers take the new one; if not, they free it */
 	LARGE = 128 << 10        /* octets: what is mapped by itself */
 };
 
@@ -43,6 +44,8 @@ struct daemon {
 	struct event_base *base;
 	struct event *stop[STOP_SIGNALS];
 	struct event *first_table_limit;
+	struct table *former; /* that was replaced a moment ago; NULL: none */
+	struct event *forget_former;
 	struct worker **workers;
 	unsigned open;    /* workers that are open … */
 	unsigned started; /* … and of these, that run */
@@ -304,6 +307,29 @@ static void on_first_table_limit(evutil_socket_t fd, short what, void *arg)
 
 /* Tables */
 
+/**
+ * Freeing a table of a million names takes 7 ms, and whoever gives the last reference back frees
+ * it: not a worker, whose queries would wait, but we, when all workers have taken the new one.
+ */
+static void on_forget_former(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *d = arg;
+	(void)fd;
+	(void)what;
+	table_unref(d->former);
+	d->former = NULL;
+}
+
+static void forget_later(struct daemon *d, struct table *table)
+{
+	static const struct timeval moment = {.tv_usec = FORMER_TABLE_MS * 1000};
+	table_unref(d->former);
+	d->former = table;
+	if (event_add(d->forget_former, &moment) != 0) {
+		event_active(d->forget_former, EV_TIMEOUT, 0);
+	}
+}
+
 /** Hand a new table to every worker; the last reference is ours, for the admin socket. */
 static void on_table(void *ctx, struct table *table, enum mesh_source source)
 {
@@ -311,7 +337,7 @@ static void on_table(void *ctx, struct table *table, enum mesh_source source)
 	for (unsigned i = 0; i < d->open; i++) {
 		worker_publish(d->workers[i], table_ref(table));
 	}
-	table_unref(d->state.table);
+	forget_later(d, d->state.table);
 	d->state.table = table;
 	if (d->state.table_ready_ms == 0 && source != MESH_SAVED) {
 		d->state.table_ready_ms = clock_ms();
@@ -388,7 +414,8 @@ static int open_loop(struct daemon *d)
 		}
 	}
 	d->first_table_limit = evtimer_new(d->base, on_first_table_limit, d);
-	return d->first_table_limit ? 0 : -ENOMEM;
+	d->forget_former = evtimer_new(d->base, on_forget_former, d);
+	return d->first_table_limit && d->forget_former ? 0 : -ENOMEM;
 }
 
 static int open_workers(struct daemon *d)
@@ -481,10 +508,14 @@ static void stop(struct daemon *d)
 	free(d->workers);
 	routes_unref(d->routes);
 	table_unref(d->state.table);
+	table_unref(d->former);
 	for (unsigned i = 0; i < STOP_SIGNALS; i++) {
 		if (d->stop[i]) {
 			event_free(d->stop[i]);
 		}
+	}
+	if (d->forget_former) {
+		event_free(d->forget_former);
 	}
 	if (d->first_table_limit) {
 		event_free(d->first_table_limit);
