@@ -40,7 +40,7 @@ struct asking {
 	struct pool pool;
 	struct alarms alarms;
 	struct event *timer;
-	int64_t timer_ns; /* what it is armed for; INT64_MAX: it is not */
+	int64_t timer_ns; /* what it is armed for; INT64_MAX: it is not; INT64_MIN: it is due */
 	struct probing *probing;
 	unsigned credit;
 };
@@ -74,6 +74,15 @@ static void arm_timer(struct asking *k, int64_t now)
 	evtimer_add(k->timer, &wait);
 }
 
+/* Nobody is woken for a question that has been answered, where it was the only one. */
+static void disarm_timer(struct asking *k)
+{
+	if (!alarms_first(&k->alarms) && k->timer_ns != INT64_MIN && k->timer_ns != INT64_MAX) {
+		k->timer_ns = INT64_MAX;
+		evtimer_del(k->timer);
+	}
+}
+
 /* What comes next for a question is the earliest of three. */
 static void set_alarm(struct asking *k, struct transaction *t, int64_t now)
 {
@@ -90,6 +99,7 @@ static void set_alarm(struct asking *k, struct transaction *t, int64_t now)
 void asking_stop(struct asking *asking, struct transaction *t)
 {
 	alarm_clear(&asking->alarms, &t->alarm);
+	disarm_timer(asking);
 	while (!link_empty(&t->attempts)) {
 		struct attempt *a = link_entry(t->attempts.next, struct attempt, sibling);
 		link_remove(&a->sibling);
