@@ -125,6 +125,11 @@ def print_scale(result):
         before, after, peak = (replacing[key] / 1024 for key in ("before_kb", "after_kb", "peak_kb"))
         print(f"  {replacing['put']} tables, {replacing['taken']} taken; PSS {before:.1f} MB before, {after:.1f} after, "
               f"at worst; resident at most {peak:.1f}")  # fmt: skip
+    documents = result["documents"]
+    if documents:
+        rows = [[text, f"{documents[key]:.1f}"] for text, key in
+                (("that says the same", "same_ms"), ("with ten other names", "few_ms"), ("with all others", "all_ms"))]
+        print_table("100,000 names, what a new document costs the main thread", ["", "ms"], rows)
 
 
 def print_overload(result):

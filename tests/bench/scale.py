@@ -18,6 +18,8 @@ QUICK_COUNTS = (10, 1_000, 100_000)
 REPLACED = 100_000  # names of the table that is replaced, and that is loaded by peers
 LOADERS = ("kuma-dns", "nsd", "knot", "dnsmasq")
 SETTLED_S = 1.5  # until a table that was replaced has been freed
+TAKEN_S = 0.4  # until a document that was put there has been read, with a table of REPLACED names
+FEW = 10  # names that are others in a document that is nearly the same
 SAMPLES = 4  # of memory afterwards, each after one more table: what malloc gives back is not always the same
 OPTIONS = ["--table-max-size", "1GiB"]
 
@@ -82,6 +84,46 @@ class Replacer(threading.Thread):
         self.join()
 
 
+def with_others(names, each):
+    """The same names; each so many-th has another address."""
+    return [(name, a, aaaa.replace("::ffff:f1", "::ffff:f2") if i % each == 0 else aaaa)
+            for i, (name, a, aaaa) in enumerate(names)]  # fmt: skip
+
+
+def main_thread_ms(server):
+    """CPU time that the main thread has had."""
+    pid = server.process.pid
+    with open(f"/proc/{pid}/task/{pid}/schedstat", encoding="utf-8") as file:
+        return int(file.read().split()[0]) / 1e6
+
+
+def measure_documents(bench, site):
+    """What a document costs the main thread: one that says the same, one with a few other names, another one."""
+    first = site.path("table.json")
+    seconds = {
+        "same_ms": site.write("same.json", setting.document(site.names)),
+        "few_ms": site.write("few.json", setting.document(with_others(site.names, len(site.names) // FEW))),
+        "all_ms": site.write("all.json", setting.document(with_others(site.names, 1))),
+    }
+    found = {}
+    name, address, _ = site.names[-1]
+    for kind, second in seconds.items():
+        file = f"changing-{kind}.json"
+        replacer = Replacer(site.path(file), [first, second])
+        replacer.put()
+        with running(ours.kuma_dns(site, file, more=OPTIONS), bench.cores) as server:
+            server.wait_until(answers(name, address))
+            time.sleep(TAKEN_S)
+            times = []
+            for _ in range(2 if bench.quick else 6):
+                before = main_thread_ms(server)
+                replacer.put()
+                time.sleep(TAKEN_S)
+                times.append(main_thread_ms(server) - before)
+        found[kind] = statistics.median(times)
+    return found
+
+
 def generation(site):
     """How often the daemon has had a table."""
     command = [f"{site.build}/kuma-dns", "metrics", "--admin-socket", site.path("admin.sock")]
@@ -100,8 +142,7 @@ def measure_replacing(bench, site):
     """Quiet, then with a new table each second: latency, what was lost, and memory."""
     seconds = 3.0 if bench.quick else 10.0
     arguments = ["--rate", str(rounds.RATE), "--run", "1", "--seconds", str(seconds), "--warmup", str(bench.warmup)]
-    other = [(name, a, aaaa.replace("::ffff:f1", "::ffff:f2")) for name, a, aaaa in site.names]
-    documents = [site.path("table.json"), site.write("other.json", setting.document(other))]
+    documents = [site.path("table.json"), site.write("other.json", setting.document(with_others(site.names, 1)))]
     replacer = Replacer(site.path("changing.json"), documents)
     replacer.put()
     name, address, _ = site.names[-1]
@@ -155,5 +196,6 @@ def measure_all(bench, chosen):
     return {
         "lines": summarize(bench, sites, runs),
         "replacing": bench.attempt("a table that is replaced", measure_replacing, bench, sites[REPLACED]),
+        "documents": bench.attempt("documents", measure_documents, bench, sites[REPLACED]),
         "first_answer_ms": measure_loaders(bench, sites[REPLACED], chosen),
     }
