@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 enum {
-	SETTLE_MS = 50, /* so that a write in pieces is read once */
+	SETTLE_MS = 50,   /* so that a write in pieces is read once */
 	READ_STEP = 65536 /* octets, some 30 µs of work */
 };
 
