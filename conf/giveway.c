@@ -5,7 +5,7 @@
 
 #include <sched.h>
 
-enum { LEAST_NS = 100000, MOST_NS = 10000000 };
+enum { LEAST_NS = 50000, MOST_NS = 10000000 };
 
 void give_way(void)
 {

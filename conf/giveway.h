@@ -8,9 +8,9 @@
 
 /**
  * Let other threads have the core, if any waits for it; to be called every few microseconds of long
- * work. It gives way once in 100 µs at most, and after that works at least for as long as the
+ * work. It gives way once in 50 µs at most, and after that works at least for as long as the
  * others did, up to 10 ms: where they never rest, it still has half of the core.
  *
- * Of the calling thread alone. Cost: a look at the clock; each 100 µs, a system call.
+ * Of the calling thread alone. Cost: a look at the clock; each 50 µs, a system call.
  */
 void give_way(void);

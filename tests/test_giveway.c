@@ -54,19 +54,19 @@ static int begin(void **state)
 	return 0;
 }
 
-static void work_gives_way_every_100_us(void **state)
+static void work_gives_way_every_50_us(void **state)
 {
 	(void)state;
 	assert_int_equal(work(1), 1);
-	assert_int_equal(work(99), 0);
-	assert_int_equal(work(900), 9);
+	assert_int_equal(work(49), 0);
+	assert_int_equal(work(950), 19);
 }
 
 static void others_who_need_little_have_it_as_often(void **state)
 {
 	(void)state;
 	others_ns = 20 * US;
-	assert_int_equal(work(1000), 10);
+	assert_int_equal(work(1000), 20);
 }
 
 static void others_who_never_rest_have_half_of_the_core(void **state)
@@ -94,7 +94,7 @@ static void a_long_pause_is_not_made_up_for(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(work_gives_way_every_100_us, begin),
+		cmocka_unit_test_setup(work_gives_way_every_50_us, begin),
 		cmocka_unit_test_setup(others_who_need_little_have_it_as_often, begin),
 		cmocka_unit_test_setup(others_who_never_rest_have_half_of_the_core, begin),
 		cmocka_unit_test_setup(a_long_pause_is_not_made_up_for, begin),

@@ -18,6 +18,7 @@ enum {
 	FEW = 16,             /* addresses that are compared one by one */
 	SEEN_BITS = 13,       /* twice ADDRESSES_MAX */
 	LABELS_MAX = 64,
+	/* Some 5 µs of work. */
 	SLOTS_A_TURN = 1024,
 	NAMES_A_TURN = 256
 };
