@@ -27,7 +27,7 @@
 enum {
 	STOP_SIGNALS = 3,
 	FIRST_TABLE_LIMIT_S = 2, /* then we redirect without a table: forwarding works */
-	FORMER_TABLE_MS = 100,   /* in which workers take the new one; if not, they free it */
+	FORMER_TABLE_MS = 30,    /* in which workers take the new one; if not, they free it */
 	LARGE = 128 << 10        /* octets: what is mapped by itself */
 };
 
@@ -325,6 +325,7 @@ static void forget_later(struct daemon *d, struct table *table)
 	static const struct timeval moment = {.tv_usec = FORMER_TABLE_MS * 1000};
 	table_unref(d->former);
 	d->former = table;
+	(void)event_base_update_cache_time(d->base); /* reading has taken longer than that */
 	if (event_add(d->forget_former, &moment) != 0) {
 		event_active(d->forget_former, EV_TIMEOUT, 0);
 	}
