@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "tests/ways.h"
+
 enum { SEED = 7, LIMIT = 1 << 20 };
 
 static struct document_report report;
@@ -157,14 +159,6 @@ static void usual_records_take_the_short_way(void **state)
 		assert_int_equal(trees, 3); /* two names of members, and the TTL */
 		table_unref(table);
 	}
-}
-
-static unsigned ways; /* that were given to others */
-
-void __wrap_give_way(void);
-void __wrap_give_way(void)
-{
-	ways++;
 }
 
 /* Every few microseconds, whatever is done at the time: records are read, the index grows, names

@@ -8,6 +8,7 @@
 
 #include "dns/mesh/file.h"
 #include "tests/directory.h"
+#include "tests/ways.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -290,14 +291,6 @@ static void only_regular_files_are_read(void **state)
 	assert_true(len > 100);
 	free(octets);
 	assert_int_equal(file_read("/proc/self/status", true, 100, &octets, &len), -E2BIG);
-}
-
-static unsigned ways; /* that were given to others */
-
-void __wrap_give_way(void);
-void __wrap_give_way(void)
-{
-	ways++;
 }
 
 static void reading_a_large_file_gives_way(void **state)

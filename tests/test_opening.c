@@ -15,8 +15,8 @@
 #include "conf/log.h"
 #include "dns/resolve/forward.h"
 #include "dns/serve/worker.h"
+#include "tests/descriptors.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <stdlib.h>
@@ -107,18 +107,6 @@ void __wrap_log_line(struct log_site *site, enum log_level level, const char *fo
 {
 	(void)site, (void)level, (void)format;
 	logged++;
-}
-
-static unsigned open_descriptors(void)
-{
-	unsigned count = 0;
-	DIR *dir = opendir("/proc/self/fd");
-	assert_non_null(dir);
-	while (readdir(dir)) {
-		count++;
-	}
-	closedir(dir);
-	return count;
 }
 
 static void limits(struct conf *conf)

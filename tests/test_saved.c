@@ -13,6 +13,8 @@
 
 #include <cmocka.h>
 
+#include "tests/ways.h"
+
 enum { LIMIT = 1000 };
 
 static const struct span DOCUMENT = {(const uint8_t *)"{\"records\":[]}", 14};
@@ -273,14 +275,6 @@ static void a_write_that_fails_keeps_the_old_one(void **state)
 	assert_true(saved_write(directory, (struct span){(const uint8_t *)"x", 1}) < 0);
 	assert_int_equal(rmdir(new_path), 0);
 	assert_saved(DOCUMENT);
-}
-
-static unsigned ways; /* that were given to others */
-
-void __wrap_give_way(void);
-void __wrap_give_way(void)
-{
-	ways++;
 }
 
 static void writing_a_large_one_gives_way(void **state)

@@ -10,7 +10,8 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
+#include "tests/descriptors.h"
+
 #include <event2/event.h>
 
 static struct event_base *base;
@@ -132,18 +133,6 @@ static void it_may_start_itself(void **state)
 		assert_int_equal(event_base_loop(base, EVLOOP_ONCE), 0);
 	}
 	assert_true(tick_is_running(tick));
-}
-
-static unsigned open_descriptors(void)
-{
-	unsigned count = 0;
-	DIR *dir = opendir("/proc/self/fd");
-	assert_non_null(dir);
-	while (readdir(dir)) {
-		count++;
-	}
-	closedir(dir);
-	return count;
 }
 
 static void nothing_is_left_of_it(void **state)

@@ -5,6 +5,7 @@
 /* Before ldns, which else makes bool a char. */
 #include <stdbool.h>
 
+#include "tests/descriptors.h"
 #include "tests/message.h"
 #include "tests/scripted_server.h"
 
@@ -12,7 +13,6 @@
 #include "dns/admin/stats.h"
 #include "dns/resolve/upstream.h"
 
-#include <dirent.h>
 #include <sys/timerfd.h>
 #include <time.h>
 
@@ -194,18 +194,6 @@ static void run_for(int64_t ms)
 	while (now_ms() < until) {
 		event_base_loop(w.base, EVLOOP_ONCE);
 	}
-}
-
-static unsigned open_descriptors(void)
-{
-	unsigned count = 0;
-	DIR *dir = opendir("/proc/self/fd");
-	assert_non_null(dir);
-	while (readdir(dir)) {
-		count++;
-	}
-	closedir(dir);
-	return count;
 }
 
 static void a_response_ends_the_attempt(void **state)
