@@ -360,13 +360,6 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 	flush_replies(arg);
 }
 
-static void forget(struct event *event)
-{
-	if (event) {
-		event_free(event);
-	}
-}
-
 int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, serve_message *serve,
 	void *ctx)
 {
@@ -381,7 +374,7 @@ int udp_open(struct udp **udp, struct event_base *base, struct stats *stats, ser
 	lay_out(u);
 	u->replies.flush = event_new(base, -1, 0, on_flush, u);
 	if (!u->replies.flush) {
-		udp_close(u);
+		free(u);
 		return -ENOMEM;
 	}
 	*udp = u;
@@ -462,6 +455,13 @@ static int open_socket(int *fd, struct endpoint *at, bool inside)
 		close(*fd);
 	}
 	return r;
+}
+
+static void forget(struct event *event)
+{
+	if (event) {
+		event_free(event);
+	}
 }
 
 int udp_listen(struct udp *udp, struct endpoint *at, unsigned how)
@@ -566,7 +566,7 @@ void udp_close(struct udp *udp)
 		return;
 	}
 	flush_replies(udp);
-	forget(udp->replies.flush);
+	event_free(udp->replies.flush);
 	for (unsigned i = 0; i < udp->count; i++) {
 		event_free(udp->socket[i].readable);
 		event_free(udp->socket[i].again);

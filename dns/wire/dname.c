@@ -125,9 +125,8 @@ static int label_append(struct dname *name, const char *octets, size_t len)
 	if (len == 0 || len > LABEL_MAX || name->len + 1 + len >= DNAME_MAX) {
 		return -EINVAL;
 	}
-	name->octets[name->len] = (uint8_t)len;
-	octets_fold(name->octets + name->len + 1, (const uint8_t *)octets, len);
-	name->len = (uint8_t)(name->len + 1 + len);
+	name->octets[name->len++] = (uint8_t)len;
+	(void)dname_append(name, (const uint8_t *)octets, len); /* there is room */
 	return 0;
 }
 
