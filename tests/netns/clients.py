@@ -123,13 +123,13 @@ def dnspython(name, family):
 CLIENTS = [dig, dig_tcp, dig_noedns, kdig, kdig_tcp, glibc, musl, busybox, dnspython]
 
 
-def ask(qname, qtype="A", server="127.0.0.1", tcp=False, port=53, timeout=6, edns=True, payload=1232, **options):
+def ask(qname, qtype="A", server="127.0.0.1", tcp=False, port=53, timeout=6, edns=True, payload=1232, source_port=0, **options):
     """One query by dnspython, and its response."""
     query = dns.message.make_query(qname, qtype, use_edns=0 if edns else None,
                                    payload=payload if edns else None, **options)
     if tcp:
-        return dns.query.tcp(query, server, timeout, port)
-    return dns.query.udp(query, server, timeout, port, ignore_unexpected=True)
+        return dns.query.tcp(query, server, timeout, port, source_port=source_port)
+    return dns.query.udp(query, server, timeout, port, source_port=source_port, ignore_unexpected=True)
 
 
 def query(qname="www.example.org", qtype="A", **options):
