@@ -308,8 +308,8 @@ static void on_first_table_limit(evutil_socket_t fd, short what, void *arg)
 /* Tables */
 
 /**
- * Freeing a table of a million names takes 7 ms, and whoever gives the last reference back frees
- * it: not a worker, whose queries would wait, but we, when all workers have taken the new one.
+ * Freeing a large table takes milliseconds, and whoever gives the last reference back frees it: not
+ * a worker, whose queries would wait, but we, when all workers have taken the new one.
  */
 static void on_forget_former(evutil_socket_t fd, short what, void *arg)
 {

@@ -127,9 +127,9 @@ def print_scale(result):
               f"at worst; resident at most {peak:.1f}")  # fmt: skip
     documents = result["documents"]
     if documents:
-        rows = [[text, f"{documents[key]:.1f}"] for text, key in
+        rows = [[text, f"{documents[key]:.1f}", f"{documents[f'{key}_of_workers']:.2f}"] for text, key in
                 (("that says the same", "same_ms"), ("with ten other names", "few_ms"), ("with all others", "all_ms"))]
-        print_table("100,000 names, what a new document costs the main thread", ["", "ms"], rows)
+        print_table("100,000 names, what a new document costs", ["", "main thread, ms", "worker, ms"], rows)
 
 
 def print_overload(result):

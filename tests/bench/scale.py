@@ -90,32 +90,35 @@ def with_others(names, each):
             for i, (name, a, aaaa) in enumerate(names)]  # fmt: skip
 
 
-def main_thread_ms(server):
-    """CPU time that the main thread has had."""
-    pid = server.process.pid
+def thread_ms(server):
+    """CPU time that the main thread has had, and that the others have had, in ms."""
+    pid = str(server.process.pid)
+    sums = [0, 0]
     try:
-        with open(f"/proc/{pid}/task/{pid}/schedstat", encoding="utf-8") as file:
-            return int(file.read().split()[0]) / 1e6
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with open(f"/proc/{pid}/task/{task}/schedstat", encoding="utf-8") as file:
+                sums[task != pid] += int(file.read().split()[0]) / 1e6
+        return sums
     except OSError as error:
         server.check_alive()
         raise Failure(f"CPU time cannot be read: {error}") from error
 
 
 def document_costs(bench, site, server, replacer):
-    """CPU times of the main thread, one for each of some documents that are put there, in turns."""
+    """CPU times of the main thread, and of workers, for each of some documents that are put there, in turns."""
     times = []
     before = generation(site)
     for _ in range(2 if bench.quick else 6):
-        started = main_thread_ms(server)
+        started = thread_ms(server)
         replacer.put()
         time.sleep(TAKEN_S)
-        times.append(main_thread_ms(server) - started)
+        times.append([after - former for after, former in zip(thread_ms(server), started)])
     server.check_alive()
     return times, generation(site) - before
 
 
 def measure_documents(bench, site):
-    """What a document costs the main thread: one that says the same, one with a few other names, another one."""
+    """What a document costs, in ms: one that says the same, one with a few other names, another one."""
     first = site.path("table.json")
     seconds = {
         "same_ms": site.write("same.json", setting.document(site.names)),
@@ -132,7 +135,7 @@ def measure_documents(bench, site):
             server.wait_until(answers(name, address))
             time.sleep(TAKEN_S)
             times, taken = document_costs(bench, site, server, replacer)
-        found[kind] = statistics.median(times)
+        found[kind], found[f"{kind}_of_workers"] = (statistics.median(of) for of in zip(*times))
         if taken != (0 if kind == "same_ms" else len(times)) or found[kind] == 0:
             raise Failure(f"{len(times)} documents, {taken} tables, {found[kind]:.1f} ms each")
     return found
