@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Long work gives way to short: reading a table of 100,000 names takes some 40 ms, and where a
+ * Long work gives way to short: reading a table of 100,000 names takes some 50 ms, and where a
  * worker has to share the core with that, the kernel would let its queries wait for whole time
- * slices (2.8 ms each, Linux 6.18 with two cores).
+ * slices. `make bench` shows both.
  */
 #pragma once
 

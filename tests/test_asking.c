@@ -731,7 +731,7 @@ static void we_ask_not_ourselves(void **state)
 	assert_true(report_of(0).ours);
 }
 
-/* Each time that a loop waits, a timer costs it more than finding the answer does. */
+/* A timer costs something each time that the loop waits. */
 static void with_nobody_to_ask_no_timer_is_set(void **state)
 {
 	(void)state;
