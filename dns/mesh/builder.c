@@ -5,15 +5,12 @@
  * aside, because an entry cannot grow; if there were any, the table is made once more.
  */
 #include "conf/giveway.h"
-#include "dns/mesh/layout.h"
+#include "dns/mesh/index.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 enum {
-	SLOT_BITS_MIN = 9,
-	SLOT_BITS_MAX = 30,
-	NEW_SLOTS_MAX = 128,  /* of one name: itself and its ancestors */
 	ADDRESSES_MAX = 4096, /* of a family; no message of 65,535 octets could carry more */
 	FEW = 16,             /* addresses that are compared one by one */
 	SEEN_BITS = 13,       /* twice ADDRESSES_MAX */
@@ -104,56 +101,23 @@ static int slots_grow(struct table_builder *builder)
 		return -E2BIG;
 	}
 	unsigned bits = table->slot_bits + 1;
-	size_t mask = ((size_t)1 << bits) - 1;
-	struct slot *slots = calloc(mask + 1, sizeof *slots);
+	size_t count = (size_t)1 << table->slot_bits;
+	struct slot *slots = calloc(2 * count, sizeof *slots);
 	if (!slots) {
 		return -ENOMEM;
 	}
-	for (size_t i = 0; i <= mask / 2; i++) {
+	for (size_t i = 0; i < count; i++) {
 		if (i % SLOTS_A_TURN == 0) {
 			give_way();
 		}
-		struct slot slot = table->slots[i];
-		size_t to = slot.tag >> (32 - bits);
-		while (slot.name != 0 && slots[to].name != 0) {
-			to = (to + 1) & mask;
-		}
-		if (slot.name != 0) {
-			slots[to] = slot;
+		if (table->slots[i].name != 0) {
+			slot_put(slots, bits, table->slots[i]);
 		}
 	}
 	free(table->slots);
 	table->slots = slots;
 	table->slot_bits = bits;
 	return 0;
-}
-
-static void slot_fill(struct table *table, struct slot *slot, uint32_t tag, size_t name)
-{
-	if (slot->name == 0) {
-		table->slots_used++;
-	}
-	*slot = (struct slot){.tag = tag, .name = (uint32_t)name};
-	if (is_wildcard(table->arena + name)) {
-		table->wildcards = true;
-	}
-}
-
-/* Every name has its ancestors in the index, so that the first one found ends the way up. */
-static void ancestors_add(struct table *table, size_t name)
-{
-	size_t left = entry_name_len(table, name);
-	while (left > 1) {
-		size_t label = (size_t)1 + table->arena[name];
-		name += label;
-		left -= label;
-		uint32_t tag = name_tag(table, table->arena + name, left);
-		struct slot *slot = slot_find(table, table->arena + name, left, tag);
-		if (slot->name != 0) {
-			return;
-		}
-		slot_fill(table, slot, tag, name);
-	}
 }
 
 /* Whether the address was met before among the `count` at `list`; if not it is remembered as the
@@ -267,8 +231,7 @@ int table_builder_add(struct table_builder *builder, const struct dname *name,
 	const struct address *addresses, size_t count)
 {
 	struct table *table = builder->table;
-	size_t slots = (size_t)1 << table->slot_bits;
-	if (table->slots_used + NEW_SLOTS_MAX > slots / 4 * 3) {
+	if (!slots_suffice(table->slot_bits, table->slots_used)) {
 		int rc = slots_grow(builder);
 		if (rc < 0) {
 			return rc;
@@ -411,60 +374,6 @@ static int extras_merge(struct table_builder *builder)
 	return rc;
 }
 
-/* Call for each address of each name that is no wildcard: count them (`pairs` NULL) or place them.
- */
-static void pairs_walk(struct table *table, uint32_t *pairs)
-{
-	size_t count = 0;
-	for (size_t name = HEADER_LEN; entry_exists(table, name); name = entry_after(table, name)) {
-		if (++count % NAMES_A_TURN == 0) {
-			give_way();
-		}
-		if (is_wildcard(table->arena + name)) {
-			continue;
-		}
-		struct table_addresses all = entry_addresses(table, name);
-		for (size_t i = 0; i < (size_t)all.a_count + all.aaaa_count; i++) {
-			size_t bucket =
-				i < all.a_count
-					? bucket_of(table, all.a + 4 * i, 4)
-					: bucket_of(table, all.aaaa + 16 * (i - all.a_count), 16);
-			uint32_t at = table->bucket_ends[bucket]++;
-			if (pairs) {
-				pairs[at] = (uint32_t)name;
-			}
-		}
-	}
-}
-
-/* Sort the pairs of address and name into buckets by counting; `bucket_ends` holds the counts, then
- * the beginnings, and after the second walk the ends. */
-static int reverse_build(struct table *table)
-{
-	if (table->pair_count == 0) {
-		return 0;
-	}
-	table->bucket_bits = 1;
-	while ((size_t)2 << table->bucket_bits <= table->pair_count) {
-		table->bucket_bits++;
-	}
-	size_t buckets = (size_t)1 << table->bucket_bits;
-	table->bucket_ends = calloc(buckets, sizeof *table->bucket_ends);
-	table->pairs = malloc(table->pair_count * sizeof *table->pairs);
-	if (!table->bucket_ends || !table->pairs) {
-		return -ENOMEM;
-	}
-	pairs_walk(table, NULL);
-	uint32_t begin = 0;
-	for (size_t i = 0; i < buckets; i++) {
-		uint32_t count = table->bucket_ends[i];
-		table->bucket_ends[i] = begin;
-		begin += count;
-	}
-	pairs_walk(table, table->pairs);
-	return 0;
-}
-
 static void arena_shrink(struct table *table)
 {
 	memset(table->arena + table->arena_len, 0, DNAME_MAX);
@@ -477,9 +386,10 @@ static void arena_shrink(struct table *table)
 struct table *table_builder_finish(struct table_builder *builder, uint32_t ttl)
 {
 	struct table *table = NULL;
-	if (extras_merge(builder) == 0 && reverse_build(builder->table) == 0) {
+	if (extras_merge(builder) == 0 && reverse_reserve(builder->table) == 0) {
 		table = builder->table;
 		builder->table = NULL;
+		reverse_fill(table);
 		arena_shrink(table);
 		table->ttl = ttl;
 	}

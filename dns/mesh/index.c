@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Both ways into the arena: open addressing for names, buckets sorted by counting for addresses.
+ */
+#include "dns/mesh/index.h"
+
+#include "conf/giveway.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+enum { NAMES_A_TURN = 256 /* some 5 µs of work */ };
+
+void slot_fill(struct table *table, struct slot *slot, uint32_t tag, size_t name)
+{
+	if (slot->name == 0) {
+		table->slots_used++;
+	}
+	*slot = (struct slot){.tag = tag, .name = (uint32_t)name};
+	if (is_wildcard(table->arena + name)) {
+		table->wildcards = true;
+	}
+}
+
+void ancestors_add(struct table *table, size_t name)
+{
+	size_t left = entry_name_len(table, name);
+	while (left > 1) {
+		size_t label = (size_t)1 + table->arena[name];
+		name += label;
+		left -= label;
+		uint32_t tag = name_tag(table, table->arena + name, left);
+		struct slot *slot = slot_find(table, table->arena + name, left, tag);
+		if (slot->name != 0) {
+			return;
+		}
+		slot_fill(table, slot, tag, name);
+	}
+}
+
+size_t bucket_of_address(
+	const struct table *table, const struct table_addresses *addresses, size_t number)
+{
+	return number < addresses->a_count
+		       ? bucket_of(table, addresses->a + 4 * number, 4)
+		       : bucket_of(table, addresses->aaaa + 16 * (number - addresses->a_count), 16);
+}
+
+int reverse_reserve(struct table *table)
+{
+	if (table->pair_count == 0) {
+		return 0;
+	}
+	table->bucket_bits = 1;
+	while ((size_t)2 << table->bucket_bits <= table->pair_count) {
+		table->bucket_bits++;
+	}
+	table->bucket_ends = calloc((size_t)1 << table->bucket_bits, sizeof *table->bucket_ends);
+	table->pairs = malloc(table->pair_count * sizeof *table->pairs);
+	return table->bucket_ends && table->pairs ? 0 : -ENOMEM;
+}
+
+/* Call for each address of each name that is no wildcard: count them (`pairs` NULL) or place them.
+ */
+static void pairs_walk(struct table *table, uint32_t *pairs)
+{
+	size_t count = 0;
+	for (size_t name = HEADER_LEN; entry_exists(table, name); name = entry_after(table, name)) {
+		if (++count % NAMES_A_TURN == 0) {
+			give_way();
+		}
+		if (is_wildcard(table->arena + name)) {
+			continue;
+		}
+		struct table_addresses all = entry_addresses(table, name);
+		for (size_t i = 0; i < (size_t)all.a_count + all.aaaa_count; i++) {
+			uint32_t at = table->bucket_ends[bucket_of_address(table, &all, i)]++;
+			if (pairs) {
+				pairs[at] = (uint32_t)name;
+			}
+		}
+	}
+}
+
+/* `bucket_ends` holds the counts, then the beginnings, and after the second walk the ends. */
+void reverse_fill(struct table *table)
+{
+	if (table->pair_count == 0) {
+		return;
+	}
+	pairs_walk(table, NULL);
+	uint32_t begin = 0;
+	for (size_t i = 0; i < (size_t)1 << table->bucket_bits; i++) {
+		uint32_t count = table->bucket_ends[i];
+		table->bucket_ends[i] = begin;
+		begin += count;
+	}
+	pairs_walk(table, table->pairs);
+}
