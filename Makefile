@@ -181,7 +181,7 @@ WRAP_ahead := -Wl,--wrap=table_fetch_slot,--wrap=table_fetch_entry,--wrap=cache_
 WRAP_alarms := -Wl,--wrap=calloc
 WRAP_document := -Wl,--wrap=json_loadb,--wrap=give_way
 WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
-WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=recvmmsg,--wrap=malloc,--wrap=calloc
+WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=sendto,--wrap=recvmmsg,--wrap=malloc,--wrap=calloc
 WRAP_giveway := -Wl,--wrap=clock_gettime,--wrap=sched_yield
 WRAP_forward := -Wl,--wrap=clock_gettime,--wrap=event_add,--wrap=event_free,--wrap=timerfd_create,--wrap=timerfd_settime
 WRAP_asking := $(WRAP_forward)

@@ -39,6 +39,10 @@ struct server {
 /* Seams: the kernel's refusals, and what is allocated. */
 int __real_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
 int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags);
+ssize_t __real_sendto(int fd, const void *octets, size_t len, int flags,
+	const struct sockaddr *peer, socklen_t peer_len);
+ssize_t __wrap_sendto(int fd, const void *octets, size_t len, int flags,
+	const struct sockaddr *peer, socklen_t peer_len);
 int __real_recvmmsg(
 	int fd, struct mmsghdr *messages, unsigned count, int flags, struct timespec *timeout);
 int __wrap_recvmmsg(
@@ -49,15 +53,15 @@ void *__real_calloc(size_t count, size_t size);
 void *__wrap_calloc(size_t count, size_t size);
 
 static unsigned sendmmsg_calls;
+static unsigned sendto_calls;
 static unsigned allocations;
 static int refused_octet; /* datagrams with it behind the header are refused … */
 static int refused_error; /* … with this error */
 static unsigned failures; /* of recvmmsg, the next times … */
 static int failure;       /* … with this error */
 
-static bool is_refused(const struct mmsghdr *m)
+static bool is_refused(const uint8_t *octets)
 {
-	const uint8_t *octets = m->msg_hdr.msg_iov->iov_base;
 	return refused_error != 0 && octets[HEADER_LEN] == refused_octet;
 }
 
@@ -67,7 +71,7 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
 	unsigned good = 0;
 	sendmmsg_calls++;
-	while (good < count && !is_refused(&messages[good])) {
+	while (good < count && !is_refused(messages[good].msg_hdr.msg_iov->iov_base)) {
 		good++;
 	}
 	if (good == 0) {
@@ -75,6 +79,17 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 		return -1;
 	}
 	return __real_sendmmsg(fd, messages, good, flags);
+}
+
+ssize_t __wrap_sendto(int fd, const void *octets, size_t len, int flags,
+	const struct sockaddr *peer, socklen_t peer_len)
+{
+	sendto_calls++;
+	if (is_refused(octets)) {
+		errno = refused_error;
+		return -1;
+	}
+	return __real_sendto(fd, octets, len, flags, peer, peer_len);
 }
 
 int __wrap_recvmmsg(
@@ -272,6 +287,30 @@ static void batches_are_answered_with_one_call_each(void **state)
 	assert_int_equal(s->stats.request.count, QUERIES);
 	assert_int_equal(s->stats.value[STAT_DROP_SEND], 0);
 	close(fd);
+}
+
+/* Unless the kernel has to be told where it leaves from. */
+static void an_answer_alone_leaves_by_the_shorter_call(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int one = client_to(s, "127.0.0.1");
+	listen_at(s, "0.0.0.0");
+	int wild = client_to(s, "127.0.0.2");
+	sendmmsg_calls = sendto_calls = 0;
+	ask(one, 1, 'x');
+	turn(s);
+	assert_int_equal(sendto_calls, 1);
+	assert_int_equal(sendmmsg_calls, 0);
+	ask(wild, 2, 'x');
+	turn(s);
+	assert_int_equal(sendto_calls, 1);
+	assert_int_equal(sendmmsg_calls, 1);
+	assert_int_equal(take(one, &len), 1);
+	assert_int_equal(take(wild, &len), 2);
+	close(one);
+	close(wild);
 }
 
 static void expect(void *ctx, const struct span *messages, unsigned count)
@@ -759,6 +798,24 @@ static void what_the_kernel_refuses_loses_nothing_else(void **state)
 	close(fd);
 }
 
+static void an_answer_alone_that_the_kernel_refuses_is_counted(void **state)
+{
+	struct server *s = *state;
+	size_t len;
+	listen_at(s, "127.0.0.1");
+	int fd = client_to(s, "127.0.0.1");
+	refused_error = EPERM;
+	refused_octet = 'r';
+	ask(fd, 1, 'r');
+	turn(s);
+	ask(fd, 2, 'x');
+	turn(s);
+	assert_int_equal(take(fd, &len), 2);
+	nothing_left(fd);
+	assert_int_equal(s->stats.value[STAT_DROP_SEND], 1);
+	close(fd);
+}
+
 static void a_reply_that_the_kernel_refuses_is_counted(void **state)
 {
 	struct server *s = *state;
@@ -787,13 +844,13 @@ static void replies_leave_together_and_none_is_lost(void **state)
 		turn(s);
 		to[i] = s->last;
 	}
-	sendmmsg_calls = 0;
+	sendmmsg_calls = sendto_calls = 0;
 	for (uint16_t i = 0; i < COUNT; i++) {
 		octets_put_u16(reply, i);
 		udp_send(s->udp, &to[i < 50 ? 0 : i % 2],
 			(struct span){.data = reply, .len = i % 10 == 0 ? LARGE : 100});
 	}
-	assert_true(sendmmsg_calls > 50); /* of the second half each */
+	assert_true(sendmmsg_calls + sendto_calls > 50); /* of the second half each */
 	sendmmsg_calls = 0;
 	udp_send(s->udp, &to[0], (struct span){.data = reply, .len = HEADER_LEN});
 	turn(s);
@@ -867,6 +924,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		STATEMENT(a_query_is_answered),
 		STATEMENT(batches_are_answered_with_one_call_each),
+		STATEMENT(an_answer_alone_leaves_by_the_shorter_call),
 		STATEMENT(what_is_more_than_a_turn_is_answered_without_a_reminder),
 		STATEMENT(what_is_more_than_a_turn_waits_for_no_other_socket),
 		STATEMENT(an_error_says_nothing_of_what_is_behind_it),
@@ -889,6 +947,7 @@ int main(void)
 		STATEMENT(an_empty_datagram_is_served_as_such),
 		STATEMENT(the_largest_response_fits_one_slot),
 		STATEMENT(what_the_kernel_refuses_loses_nothing_else),
+		STATEMENT(an_answer_alone_that_the_kernel_refuses_is_counted),
 		STATEMENT(a_reply_that_the_kernel_refuses_is_counted),
 		STATEMENT(replies_leave_together_and_none_is_lost),
 		STATEMENT(two_workers_share_a_port),

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Datagrams in batches: one recvmmsg, the answers composed straight into the slots of one sendmmsg.
- * Owns the sockets and buffers; headers and vectors are laid out once, and a batch touches only
- * what changes. No allocation of ours after udp_listen, no other system call on the way of an
- * answer.
+ * Datagrams in batches: one recvmmsg, the answers composed straight into the slots of one sendmmsg,
+ * or of one sendto where there is one. Owns the sockets and buffers; headers and vectors are laid
+ * out once, and a batch touches only what changes. No allocation of ours after udp_listen, no other
+ * system call on the way of an answer.
  */
 #include "dns/serve/udp.h"
 
@@ -210,6 +210,18 @@ static unsigned compose(struct udp_socket *s, unsigned received)
 	return ready;
 }
 
+/** As sendmmsg; an answer that goes alone, as most do, spares the kernel reading its headers. */
+static int send_some(int fd, struct mmsghdr *out, unsigned count)
+{
+	const struct msghdr *first = &out->msg_hdr;
+	if (count > 1 || first->msg_controllen > 0) {
+		return sendmmsg(fd, out, count, MSG_DONTWAIT);
+	}
+	ssize_t n = sendto(fd, first->msg_iov->iov_base, first->msg_iov->iov_len, MSG_DONTWAIT,
+		first->msg_name, first->msg_namelen);
+	return n < 0 ? -1 : 1;
+}
+
 /**
  * Send the first `count` responses. One that the kernel refuses (a firewall, no route, a full
  * queue) is counted and passed over: the others are owed to other requestors.
@@ -222,7 +234,7 @@ static void send_batch(const struct udp_socket *s, struct mmsghdr *out, unsigned
 {
 	unsigned done = 0;
 	while (done < count) {
-		int n = sendmmsg(s->fd, out + done, count - done, MSG_DONTWAIT);
+		int n = send_some(s->fd, out + done, count - done);
 		if (n > 0) {
 			done += (unsigned)n;
 		} else if (errno != EINTR) {
