@@ -29,7 +29,7 @@ SRCS  := $(filter-out dns/main.c redirect/sockets.bpf.c $(if $(filter yes,$(EBPF
 TESTS := $(patsubst tests/%.c,%,$(wildcard tests/test_*.c))
 FUZZ  := $(patsubst fuzz/%.c,%,$(wildcard fuzz/fuzz_*.c))
 # The tests of modules with threads run under ThreadSanitizer too.
-THREADED := test_worker test_pages
+THREADED := test_worker test_pages test_patch
 
 PACKAGES      := libcares libevent_core libevent_extra libmnl libcap-ng jansson yaml-0.1 $(if $(filter yes,$(EBPF)),libbpf)
 # c-ares and libmnl first came without .pc files in some releases; Debian 12 has all of these.
@@ -180,6 +180,7 @@ $(BUILD)/static/kuma-dns: $(STATIC_SRCS:%.c=$(BUILD)/static/%.o)
 WRAP_ahead := -Wl,--wrap=table_fetch_slot,--wrap=table_fetch_entry,--wrap=cache_fetch_chain,--wrap=cache_fetch_entry
 WRAP_alarms := -Wl,--wrap=calloc
 WRAP_document := -Wl,--wrap=json_loadb,--wrap=give_way
+WRAP_patch := -Wl,--wrap=plain_record_read,--wrap=patch_apply,--wrap=give_way,--wrap=malloc,--wrap=calloc,--wrap=realloc
 WRAP_answer := -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 WRAP_udp := -Wl,--wrap=sendmmsg,--wrap=sendto,--wrap=recvmmsg,--wrap=malloc,--wrap=calloc
 WRAP_giveway := -Wl,--wrap=clock_gettime,--wrap=sched_yield

@@ -20,7 +20,7 @@ static struct document_report report;
 static int read_octets(struct table **table, const char *text, size_t len)
 {
 	return document_read(
-		table, (struct span){(const uint8_t *)text, len}, SEED, LIMIT, &report);
+		table, (struct span){(const uint8_t *)text, len}, NULL, SEED, LIMIT, &report);
 }
 
 static struct table *accepted(const char *text)

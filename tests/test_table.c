@@ -105,7 +105,7 @@ static void an_empty_table_has_nothing(void **state)
 	struct table *table = table_with((const char *const[]){NULL});
 	assert_int_equal(kind(table, "redis.mesh"), TABLE_ABSENT);
 	assert_int_equal(kind(table, "."), TABLE_ABSENT);
-	uint32_t cursor = 0;
+	struct table_cursor cursor = {0};
 	struct table_addresses addresses;
 	assert_int_equal(table_next(table, &cursor, &addresses).len, 0);
 	assert_int_equal(reverse_count(table, v4(1)), 0);
@@ -357,7 +357,7 @@ static void the_walk_keeps_the_order_of_the_document(void **state)
 	(void)state;
 	static const char *const names[] = {"z.mesh", "a.mesh", "*.m.mesh", "b.a.mesh", NULL};
 	struct table *table = table_with(names);
-	uint32_t cursor = 0;
+	struct table_cursor cursor = {0};
 	struct table_addresses addresses;
 	for (unsigned i = 0; names[i]; i++) {
 		struct dname name = name_of(names[i]);

@@ -14,10 +14,10 @@ enum { PART = 16384, LINE_SIZE = DNAME_TEXT_SIZE + INET6_ADDRSTRLEN + 64 };
 
 struct listing {
 	struct table *table;
-	uint32_t cursor; /* of table_next */
-	bool single;     /* one name, which is set already */
-	bool has_name;   /* the following describe a name */
-	size_t record;   /* its next address, A before AAAA */
+	struct table_cursor cursor;
+	bool single;   /* one name, which is set already */
+	bool has_name; /* the following describe a name */
+	size_t record; /* its next address, A before AAAA */
 	struct table_addresses addresses;
 	char owner[DNAME_TEXT_SIZE + 1]; /* with the trailing dot */
 };

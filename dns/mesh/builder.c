@@ -5,16 +5,20 @@
  * aside, because an entry cannot grow; if there were any, the table is made once more.
  */
 #include "conf/giveway.h"
-#include "dns/mesh/index.h"
+#include "dns/mesh/patch.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
 enum {
+	SLOT_BITS_MIN = 9,
+	SLOT_BITS_MAX = 30,
 	ADDRESSES_MAX = 4096, /* of a family; no message of 65,535 octets could carry more */
 	FEW = 16,             /* addresses that are compared one by one */
 	SEEN_BITS = 13,       /* twice ADDRESSES_MAX */
 	LABELS_MAX = 64,
+	SPARE_PART = 8, /* of an arena, for the changes of tables to come: one in so many octets, */
+	SPARE_MIN = 4096, /* and these */
 	/* Some 5 µs of work. */
 	SLOTS_A_TURN = 1024,
 	NAMES_A_TURN = 256
@@ -30,11 +34,12 @@ struct extra {
 struct table_builder {
 	struct table *table;
 	size_t limit;
-	size_t arena_size;
 	struct extra *extras;
 	size_t extra_count;
 	size_t extra_size;
-	uint16_t *seen; /* set of addresses of one record, by index from 1 */
+	uint16_t *seen;      /* set of addresses of one record, by index from 1 */
+	uint64_t text;       /* hash of the next record's, 0: unknown */
+	struct patch *patch; /* NULL: the table is made of nothing */
 };
 
 struct table_builder *table_builder_new(uint64_t seed, size_t limit)
@@ -42,7 +47,7 @@ struct table_builder *table_builder_new(uint64_t seed, size_t limit)
 	struct table_builder *builder = calloc(1, sizeof *builder);
 	struct table *table = calloc(1, sizeof *table);
 	struct slot *slots = calloc((size_t)1 << SLOT_BITS_MIN, sizeof *slots);
-	uint8_t *arena = calloc(1, DNAME_MAX);
+	struct arena *arena = calloc(1, sizeof *arena + DNAME_MAX);
 	if (!builder || !table || !slots || !arena) {
 		free(arena);
 		free(slots);
@@ -54,43 +59,67 @@ struct table_builder *table_builder_new(uint64_t seed, size_t limit)
 	table->seed = seed;
 	table->slots = slots;
 	table->slot_bits = SLOT_BITS_MIN;
-	table->arena = arena;
-	builder->arena_size = DNAME_MAX;
+	atomic_init(&arena->references, 1);
+	arena->size = DNAME_MAX;
+	table->shared = arena;
+	table->arena = arena->octets;
 	builder->table = table;
 	builder->limit = limit;
 	return builder;
 }
 
-/* Whether the finished table may grow by `more` octets. An address that is still to be found
- * backwards counts 4 octets in `pairs` and at most 4 in `bucket_ends`. */
+struct table_builder *table_builder_after(const struct table *former, size_t limit)
+{
+	struct table_builder *builder = table_builder_new(former->seed, limit);
+	if (builder) {
+		builder->patch = patch_new(former);
+	}
+	if (builder && !builder->patch) {
+		table_builder_free(builder);
+		return NULL;
+	}
+	return builder;
+}
+
+/* Whether the finished table may grow by `more` octets. */
 static bool within_limit(const struct table_builder *builder, size_t more)
 {
-	size_t pending = builder->table->pair_count * (size_t)8 +
-			 builder->extra_count * sizeof(struct extra);
-	size_t held = sizeof(struct table) + builder->table->arena_len + DNAME_MAX +
-		      slots_octets(builder->table) + builder->table->label_octets + pending;
+	size_t held = table_bound(builder->table) + builder->extra_count * sizeof(struct extra);
 	return held <= builder->limit && more <= builder->limit - held;
 }
 
-/* Room for `len` more octets in the arena, and for comparing names at its end. */
-static int arena_reserve(struct table_builder *builder, size_t len)
+static int arena_resize(struct table *table, size_t size)
 {
-	struct table *table = builder->table;
-	size_t need = table->arena_len + len + DNAME_MAX;
-	if (need <= builder->arena_size) {
-		return 0;
-	}
-	if (need > UINT32_MAX) {
-		return -E2BIG; /* places in the arena are 32 bits wide */
-	}
-	size_t size = need + need / 2;
-	uint8_t *arena = realloc(table->arena, size);
+	size = size < UINT32_MAX ? size : UINT32_MAX;
+	struct arena *arena = realloc(table->shared, sizeof *arena + size);
 	if (!arena) {
 		return -ENOMEM;
 	}
-	table->arena = arena;
-	builder->arena_size = size;
+	arena->size = (uint32_t)size;
+	table->shared = arena;
+	table->arena = arena->octets;
 	return 0;
+}
+
+/* Room for `len` more octets in the arena, and for comparing names at its end. */
+static int arena_reserve(struct table *table, size_t len)
+{
+	size_t need = table->shared->len + len + DNAME_MAX;
+	if (need > UINT32_MAX) {
+		return -E2BIG; /* places in the arena are 32 bits wide */
+	}
+	return need <= table->shared->size ? 0 : arena_resize(table, need + need / 2);
+}
+
+/* Put a slot of another index into a new one, which has room. */
+static void slot_put(struct slot *slots, unsigned bits, struct slot slot)
+{
+	size_t mask = ((size_t)1 << bits) - 1;
+	size_t to = slot.tag >> (32 - bits);
+	while (slots[to].name != 0) {
+		to = (to + 1) & mask;
+	}
+	slots[to] = slot;
 }
 
 /* Move every slot into an index of twice the size. Slots come in the order of their positions. */
@@ -154,7 +183,7 @@ static int family_append(struct table_builder *builder, const struct address *ad
 	size_t count, size_t len, uint16_t *kept)
 {
 	struct table *table = builder->table;
-	size_t start = table->arena_len;
+	size_t start = table->shared->len;
 	bool few = count <= FEW;
 	int rc = few ? 0 : seen_clear(builder);
 	*kept = 0;
@@ -166,37 +195,38 @@ static int family_append(struct table_builder *builder, const struct address *ad
 			     : seen_before(builder, list, *kept, octets, len))) {
 			continue;
 		}
-		rc = arena_reserve(builder, len);
+		rc = arena_reserve(table, len);
 		if (rc == 0) {
-			memcpy(table->arena + table->arena_len, octets, len);
-			table->arena_len += len;
+			memcpy(table->arena + table->shared->len, octets, len);
+			table->shared->len += (uint32_t)len;
 			++*kept;
 		}
 	}
 	return rc;
 }
 
-/* Append an entry; its name is at `*name` then. */
+/* Append an entry; its name is at `*name` then. @param text  hash of what it is made of */
 static int entry_append(struct table_builder *builder, const struct dname *owner,
-	const struct address *addresses, size_t count, size_t *name)
+	const struct address *addresses, size_t count, uint64_t text, size_t *name)
 {
 	struct table *table = builder->table;
-	size_t header = table->arena_len;
-	int rc = arena_reserve(builder, (size_t)HEADER_LEN + owner->len);
+	size_t header = table->shared->len;
+	int rc = arena_reserve(table, (size_t)HEADER_LEN + owner->len);
 	if (rc < 0) {
 		return rc;
 	}
 	*name = header + HEADER_LEN;
 	table->arena[*name - 1] = owner->len;
 	memcpy(table->arena + *name, owner->octets, owner->len);
-	table->arena_len = *name + owner->len;
+	table->shared->len = (uint32_t)*name + owner->len;
 
 	uint16_t kept[2] = {0};
 	rc = family_append(builder, addresses, count, 4, &kept[0]);
 	if (rc == 0) {
 		rc = family_append(builder, addresses, count, 16, &kept[1]);
 	}
-	memcpy(table->arena + header, kept, sizeof kept);
+	memcpy(table->arena + header, &text, sizeof text);
+	memcpy(table->arena + header + sizeof text, kept, sizeof kept);
 	if (!is_wildcard(owner->octets)) {
 		table->pair_count += (uint32_t)kept[0] + kept[1];
 	}
@@ -231,6 +261,8 @@ int table_builder_add(struct table_builder *builder, const struct dname *name,
 	const struct address *addresses, size_t count)
 {
 	struct table *table = builder->table;
+	uint64_t text = builder->text;
+	builder->text = 0;
 	if (!slots_suffice(table->slot_bits, table->slots_used)) {
 		int rc = slots_grow(builder);
 		if (rc < 0) {
@@ -240,17 +272,36 @@ int table_builder_add(struct table_builder *builder, const struct dname *name,
 	uint32_t tag = name_tag(table, name->octets, name->len);
 	struct slot *slot = slot_find(table, name->octets, name->len, tag);
 	if (slot->name != 0 && (slot->tag & RECORD) != 0) {
-		return extras_add(builder, slot->name, addresses, count);
+		return builder->patch ? -EAGAIN : extras_add(builder, slot->name, addresses, count);
 	}
 	size_t place;
-	int rc = entry_append(builder, name, addresses, count, &place);
+	int rc = entry_append(builder, name, addresses, count, text, &place);
 	if (rc < 0) {
 		return rc;
 	}
-	slot_fill(table, slot, tag | RECORD, place);
+	slot_fill(table, slot, tag | RECORD | (slot->tag & PARENT), place);
 	table->count++;
 	ancestors_add(table, place);
-	return within_limit(builder, 0) ? 0 : -E2BIG;
+	if (!within_limit(builder, 0)) {
+		return -E2BIG;
+	}
+	return builder->patch ? patch_change(builder->patch, table, place) : 0;
+}
+
+/* Never 0. */
+static uint64_t text_hash(const struct table_builder *builder, struct span text)
+{
+	return hash(builder->table, text.data, text.len) | 1;
+}
+
+int table_builder_keep(struct table_builder *builder, struct span text)
+{
+	return builder->patch ? patch_keep(builder->patch, text_hash(builder, text)) : 0;
+}
+
+void table_builder_text(struct table_builder *builder, struct span text)
+{
+	builder->text = text_hash(builder, text);
 }
 
 void table_builder_skip(struct table_builder *builder)
@@ -324,8 +375,8 @@ static int entries_unite(struct table_builder *to, const struct table_builder *f
 	int rc = 0;
 	size_t first = 0;
 	size_t names = 0;
-	for (size_t name = HEADER_LEN; rc == 0 && entry_exists(from->table, name);
-		name = entry_after(from->table, name)) {
+	for (size_t name = HEADER_LEN; rc == 0 && name < from->table->shared->len;
+		name = entry_end(from->table, name) + HEADER_LEN) {
 		if (++names % NAMES_A_TURN == 0) {
 			give_way();
 		}
@@ -361,36 +412,50 @@ static int extras_merge(struct table_builder *builder)
 		struct table *old = builder->table;
 		struct table *new = united->table;
 		new->skipped = old->skipped;
-		new->labels = old->labels;
-		new->label_count = old->label_count;
-		new->label_octets = old->label_octets;
-		old->labels = NULL;
-		old->label_count = 0;
+		labels_move(new, old);
 		builder->table = new;
-		builder->arena_size = united->arena_size;
 		united->table = old;
 	}
 	table_builder_free(united);
 	return rc;
 }
 
-static void arena_shrink(struct table *table)
+/* All entries of the arena are the table's, and there is room for those of tables to come, if there
+ * is memory. */
+static int arena_close(struct table *table)
 {
-	memset(table->arena + table->arena_len, 0, DNAME_MAX);
-	uint8_t *arena = realloc(table->arena, table->arena_len + DNAME_MAX);
-	if (arena) {
-		table->arena = arena;
+	size_t len = table->shared->len;
+	table->runs = malloc(sizeof *table->runs);
+	if (!table->runs) {
+		return -ENOMEM;
 	}
+	table->runs[0] = (struct run){.begin = 0, .end = (uint32_t)len};
+	table->run_count = len > 0;
+	(void)arena_resize(table, len + DNAME_MAX + SPARE_MIN + len / SPARE_PART);
+	memset(table->arena + len, 0, DNAME_MAX);
+	return 0;
+}
+
+static int reverse_build(struct table *table)
+{
+	int rc = reverse_reserve(table, bucket_bits_for(table->pair_count));
+	if (rc == 0) {
+		reverse_fill(table);
+	}
+	return rc;
 }
 
 struct table *table_builder_finish(struct table_builder *builder, uint32_t ttl)
 {
 	struct table *table = NULL;
-	if (extras_merge(builder) == 0 && reverse_reserve(builder->table) == 0) {
+	if (builder->patch) {
+		table = patch_apply(builder->patch, builder->table, builder->limit);
+	} else if (extras_merge(builder) == 0 && arena_close(builder->table) == 0 &&
+		   reverse_build(builder->table) == 0) {
 		table = builder->table;
 		builder->table = NULL;
-		reverse_fill(table);
-		arena_shrink(table);
+	}
+	if (table) {
 		table->ttl = ttl;
 	}
 	table_builder_free(builder);
@@ -403,6 +468,7 @@ void table_builder_free(struct table_builder *builder)
 		table_unref(builder->table);
 		free(builder->extras);
 		free(builder->seen);
+		patch_free(builder->patch);
 		free(builder);
 	}
 }

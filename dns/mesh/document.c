@@ -132,11 +132,15 @@ static const char *kind_of(const json_t *value)
 	}
 }
 
+static bool is_space(uint8_t octet)
+{
+	return octet == ' ' || octet == '\t' || octet == '\r' || octet == '\n';
+}
+
 static void skip_space(struct decoder *decoder)
 {
 	const struct span text = decoder->text;
-	while (decoder->at < text.len && text.data[decoder->at] != 0 &&
-		strchr(" \t\r\n", text.data[decoder->at])) {
+	while (decoder->at < text.len && is_space(text.data[decoder->at])) {
 		decoder->at++;
 	}
 }
@@ -267,17 +271,38 @@ static int record_add(struct decoder *decoder, const json_t *record)
 		decoder, table_builder_add(decoder->builder, &owner, decoder->addresses, count));
 }
 
+/* The text at the cursor up to the first brace that closes; empty where there is none. It is that
+ * of a record, unless something in the record is in braces or has one. */
+static struct span text_ahead(const struct decoder *decoder)
+{
+	const uint8_t *begin = decoder->text.data + decoder->at;
+	const uint8_t *brace = memchr(begin, '}', decoder->text.len - decoder->at);
+	return (struct span){begin, brace ? (size_t)(brace - begin) + 1 : 0};
+}
+
 /* @return 1: read, and the cursor is behind it; 0: not plain, and nothing is done; -errno */
 static int plain_record_add(struct decoder *decoder)
 {
 	struct reader r = reader_over(decoder->text);
 	struct plain_record *plain = &decoder->plain;
+	struct span text = text_ahead(decoder);
+	int rc = table_builder_keep(decoder->builder, text);
+	if (rc < 0) {
+		return fail(decoder, rc);
+	}
+	if (rc > 0) {
+		decoder->at += text.len;
+		return 1;
+	}
 	r.at = decoder->at;
 	if (!plain_record_read(&r, plain)) {
 		return 0;
 	}
+	if (r.at - decoder->at == text.len) {
+		table_builder_text(decoder->builder, text);
+	}
 	decoder->at = r.at;
-	int rc = table_builder_add(decoder->builder, &plain->owner, plain->address, plain->count);
+	rc = table_builder_add(decoder->builder, &plain->owner, plain->address, plain->count);
 	return rc < 0 ? fail(decoder, rc) : 1;
 }
 
@@ -470,22 +495,34 @@ static int document_decode(struct decoder *decoder)
 	return rc;
 }
 
-int document_read(struct table **table, struct span text, uint64_t seed, size_t limit,
-	struct document_report *report)
+/* @param former  NULL: made of nothing @return as document_read; -EAGAIN: not with `former` */
+static int table_make(struct table **table, struct decoder *decoder, const struct table *former,
+	uint64_t seed, size_t limit)
 {
-	*report = (struct document_report){0};
-	struct decoder decoder = {.text = text, .report = report, .ttl = TTL_DEFAULT};
-	decoder.builder = table_builder_new(seed, limit);
-	if (!decoder.builder) {
-		return fail(&decoder, -ENOMEM);
+	decoder->builder =
+		former ? table_builder_after(former, limit) : table_builder_new(seed, limit);
+	if (!decoder->builder) {
+		return fail(decoder, -ENOMEM);
 	}
 	json_left = limit;
-	int rc = document_decode(&decoder);
-	free(decoder.addresses);
+	int rc = document_decode(decoder);
+	free(decoder->addresses);
 	if (rc < 0) {
-		table_builder_free(decoder.builder);
+		table_builder_free(decoder->builder);
 		return rc;
 	}
-	*table = table_builder_finish(decoder.builder, decoder.ttl);
-	return *table ? 0 : fail(&decoder, -ENOMEM);
+	*table = table_builder_finish(decoder->builder, decoder->ttl);
+	return *table ? 0 : former ? -EAGAIN : fail(decoder, -ENOMEM);
+}
+
+int document_read(struct table **table, struct span text, const struct table *former, uint64_t seed,
+	size_t limit, struct document_report *report)
+{
+	int rc = -EAGAIN;
+	for (; rc == -EAGAIN; former = NULL) {
+		*report = (struct document_report){0};
+		struct decoder decoder = {.text = text, .report = report, .ttl = TTL_DEFAULT};
+		rc = table_make(table, &decoder, former, seed, limit);
+	}
+	return rc;
 }

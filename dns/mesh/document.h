@@ -21,12 +21,14 @@ struct document_report {
  *
  * @param[out] table   one reference, generation 0; set where 0 is returned
  * @param      text    hostile
- * @param      seed    random; keys the table's hash
+ * @param      former  NULL, or a table that was made of a document before; borrowed. Where the two
+ * have much in common, the new table costs little more than reading over the text
+ * @param      seed    random; keys the table's hash, where it is not that of `former`
  * @param      limit   octets the table may hold, and that decoding one record may take
  * @param[out] report  overwritten
  * @return 0; -EBADMSG if it is no JSON or not of this schema; -E2BIG beyond the limit; -ENOMEM; in
  * each case with `report->error` set
  * Not to be run on two threads at once: jansson's allocator is the whole process's.
  */
-int document_read(struct table **table, struct span text, uint64_t seed, size_t limit,
-	struct document_report *report) __attribute__((warn_unused_result));
+int document_read(struct table **table, struct span text, const struct table *former, uint64_t seed,
+	size_t limit, struct document_report *report) __attribute__((warn_unused_result));

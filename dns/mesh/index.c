@@ -32,9 +32,10 @@ void ancestors_add(struct table *table, size_t name)
 		uint32_t tag = name_tag(table, table->arena + name, left);
 		struct slot *slot = slot_find(table, table->arena + name, left, tag);
 		if (slot->name != 0) {
+			slot->tag |= PARENT;
 			return;
 		}
-		slot_fill(table, slot, tag, name);
+		slot_fill(table, slot, tag | PARENT, name);
 	}
 }
 
@@ -46,16 +47,22 @@ size_t bucket_of_address(
 		       : bucket_of(table, addresses->aaaa + 16 * (number - addresses->a_count), 16);
 }
 
-int reverse_reserve(struct table *table)
+unsigned bucket_bits_for(size_t pair_count)
+{
+	unsigned bits = 1;
+	while ((size_t)2 << bits <= pair_count) {
+		bits++;
+	}
+	return bits;
+}
+
+int reverse_reserve(struct table *table, unsigned bits)
 {
 	if (table->pair_count == 0) {
 		return 0;
 	}
-	table->bucket_bits = 1;
-	while ((size_t)2 << table->bucket_bits <= table->pair_count) {
-		table->bucket_bits++;
-	}
-	table->bucket_ends = calloc((size_t)1 << table->bucket_bits, sizeof *table->bucket_ends);
+	table->bucket_bits = bits;
+	table->bucket_ends = calloc((size_t)1 << bits, sizeof *table->bucket_ends);
 	table->pairs = malloc(table->pair_count * sizeof *table->pairs);
 	return table->bucket_ends && table->pairs ? 0 : -ENOMEM;
 }
@@ -64,8 +71,9 @@ int reverse_reserve(struct table *table)
  */
 static void pairs_walk(struct table *table, uint32_t *pairs)
 {
+	struct table_cursor cursor = {0};
 	size_t count = 0;
-	for (size_t name = HEADER_LEN; entry_exists(table, name); name = entry_after(table, name)) {
+	for (size_t name; (name = entry_next(table, &cursor)) != 0;) {
 		if (++count % NAMES_A_TURN == 0) {
 			give_way();
 		}

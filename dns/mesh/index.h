@@ -8,11 +8,7 @@
 
 #include "dns/mesh/layout.h"
 
-enum {
-	SLOT_BITS_MIN = 9,
-	SLOT_BITS_MAX = 30,
-	NEW_SLOTS_MAX = 128 /* of one name: itself and its ancestors */
-};
+enum { NEW_SLOTS_MAX = 128 /* of one name: itself and its ancestors */ };
 
 /** Whether an index of so many slots may get one more name when `used` are taken. */
 static inline bool slots_suffice(unsigned bits, size_t used)
@@ -20,15 +16,13 @@ static inline bool slots_suffice(unsigned bits, size_t used)
 	return used + NEW_SLOTS_MAX <= ((size_t)1 << bits) / 4 * 3;
 }
 
-/** Put a slot of another index into a new one, which has room. */
-static inline void slot_put(struct slot *slots, unsigned bits, struct slot slot)
+/** Octets that a table will hold at most when it is finished, but for spare room. An address that
+ * is to be found backwards counts 4 in `pairs`, and at most 4 in `bucket_ends`. */
+static inline size_t table_bound(const struct table *table)
 {
-	size_t mask = ((size_t)1 << bits) - 1;
-	size_t to = slot.tag >> (32 - bits);
-	while (slots[to].name != 0) {
-		to = (to + 1) & mask;
-	}
-	slots[to] = slot;
+	return sizeof *table + sizeof *table->shared + table->shared->len + DNAME_MAX +
+	       (table->run_count + (size_t)1) * sizeof *table->runs + slots_octets(table) +
+	       table->pair_count * (size_t)8 + table->label_octets;
 }
 
 /** Make a slot, as slot_find gave it, that of the name at `name`. */
@@ -42,8 +36,11 @@ void ancestors_add(struct table *table, size_t name);
 size_t bucket_of_address(
 	const struct table *table, const struct table_addresses *addresses, size_t number);
 
-/** Allocate buckets, all of them empty, for `pair_count`. @return 0; -ENOMEM */
-int reverse_reserve(struct table *table) __attribute__((warn_unused_result));
+/** How many buckets there are for so many addresses, of which there are some: as a power of 2. */
+unsigned bucket_bits_for(size_t pair_count);
+
+/** Allocate 2^bits buckets, all of them empty, for `pair_count`. @return 0; -ENOMEM */
+int reverse_reserve(struct table *table, unsigned bits) __attribute__((warn_unused_result));
 
 /** Sort all addresses of the arena, but those of wildcards, into reserved buckets by counting. */
 void reverse_fill(struct table *table);

@@ -47,6 +47,7 @@ struct mesh {
 	struct event *trim;
 	uint64_t seed; /* of the digests: who writes documents cannot make two alike */
 	uint32_t generation;
+	struct table *table; /* that is served; NULL: none yet */
 	struct digest served;
 	struct digest rejected; /* the last one; forgotten when a good one comes */
 	char rejected_problem[sizeof((struct mesh_status *)0)->problem];
@@ -134,7 +135,7 @@ static int document_publish(struct mesh *mesh, struct span document, const struc
 {
 	size_t limit = mesh->conf->table_max_size * TABLE_FOR_DOCUMENT + TABLE_MIN;
 	struct table *table;
-	int rc = document_read(&table, document, random_u64(), limit, report);
+	int rc = document_read(&table, document, mesh->table, random_u64(), limit, report);
 	if (document.len >= TRIM_FROM) {
 		event_active(mesh->trim, EV_TIMEOUT, 0);
 	}
@@ -147,7 +148,9 @@ static int document_publish(struct mesh *mesh, struct span document, const struc
 	mesh->status.source = source;
 	mesh->status.loaded_ms = clock_ms();
 	document_log(mesh, table, source, report);
-	mesh->publish(mesh->ctx, table, source);
+	mesh->publish(mesh->ctx, table_ref(table), source);
+	table_unref(mesh->table);
+	mesh->table = table;
 	return 0;
 }
 
@@ -351,5 +354,6 @@ void mesh_close(struct mesh *mesh)
 	if (mesh->trim) {
 		event_free(mesh->trim);
 	}
+	table_unref(mesh->table);
 	free(mesh);
 }

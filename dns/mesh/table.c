@@ -66,7 +66,7 @@ static const struct slot *slot_of_tag(const struct table *table, uint32_t tag)
 {
 	size_t mask = ((size_t)1 << table->slot_bits) - 1;
 	size_t i = tag >> (32 - table->slot_bits);
-	while (table->slots[i].name != 0 && ((table->slots[i].tag ^ tag) & ~RECORD) != 0) {
+	while (table->slots[i].name != 0 && ((table->slots[i].tag ^ tag) & ~NO_HASH) != 0) {
 		i = (i + 1) & mask;
 	}
 	return &table->slots[i];
@@ -112,14 +112,13 @@ struct span table_reverse(
 }
 
 struct span table_next(
-	const struct table *table, uint32_t *cursor, struct table_addresses *addresses)
+	const struct table *table, struct table_cursor *cursor, struct table_addresses *addresses)
 {
-	size_t name = (size_t)*cursor + HEADER_LEN;
-	if (!entry_exists(table, name)) {
+	size_t name = entry_next(table, cursor);
+	if (name == 0) {
 		return (struct span){0};
 	}
 	*addresses = entry_addresses(table, name);
-	*cursor = (uint32_t)(entry_after(table, name) - HEADER_LEN);
 	return (struct span){table->arena + name, entry_name_len(table, name)};
 }
 
@@ -148,7 +147,8 @@ size_t table_memory(const struct table *table)
 	size_t reverse = table->pair_count == 0 ? 0
 						: (sizeof(uint32_t) << table->bucket_bits) +
 							  table->pair_count * sizeof(uint32_t);
-	return sizeof *table + table->arena_len + DNAME_MAX + slots_octets(table) + reverse +
+	return sizeof *table + sizeof *table->shared + table->shared->len + DNAME_MAX +
+	       table->run_count * sizeof *table->runs + slots_octets(table) + reverse +
 	       table->label_octets;
 }
 
@@ -169,6 +169,19 @@ struct table *table_ref(struct table *table)
 	return table;
 }
 
+/* Whether that was the last of the references. */
+static bool is_last(_Atomic uint32_t *references)
+{
+	return atomic_fetch_sub_explicit(references, 1, memory_order_acq_rel) == 1;
+}
+
+static void arena_unref(struct arena *arena)
+{
+	if (arena && is_last(&arena->references)) {
+		free(arena);
+	}
+}
+
 static void table_free(struct table *table)
 {
 	for (size_t i = 0; i < table->label_count; i++) {
@@ -178,13 +191,14 @@ static void table_free(struct table *table)
 	free(table->pairs);
 	free(table->bucket_ends);
 	free(table->slots);
-	free(table->arena);
+	free(table->runs);
+	arena_unref(table->shared);
 	free(table);
 }
 
 void table_unref(struct table *table)
 {
-	if (table && atomic_fetch_sub_explicit(&table->references, 1, memory_order_acq_rel) == 1) {
+	if (table && is_last(&table->references)) {
 		table_free(table);
 	}
 }

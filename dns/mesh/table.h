@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table: an immutable map from mesh name to addresses, and back. Built once, shared by counted
- * references, replaced whole. Look-ups do no I/O and no allocation.
+ * The table: an immutable map from mesh name to addresses, and back. Shared by counted references;
+ * what changes is another table. Look-ups do no I/O and no allocation.
  */
 #pragma once
 
@@ -70,14 +70,20 @@ enum table_found table_lookup_fetched(const struct table *table, const struct dn
 struct span table_reverse(
 	const struct table *table, const struct address *address, uint32_t *cursor);
 
+/** How far a walk has come; all 0 at first. */
+struct table_cursor {
+	uint32_t run;
+	uint32_t at;
+};
+
 /**
  * Every name with a record, one a call, in the order of the document.
  *
- * @param[in,out] cursor  0 at first
+ * @param[in,out] cursor  as it was left
  * @return the owner name on the wire; an empty span after the last. Borrowed.
  */
 struct span table_next(
-	const struct table *table, uint32_t *cursor, struct table_addresses *addresses);
+	const struct table *table, struct table_cursor *cursor, struct table_addresses *addresses);
 
 uint32_t table_ttl(const struct table *table);        /* seconds, 0..2^31-1 (RFC 2181 §8) */
 uint32_t table_count(const struct table *table);      /* names with a record */
@@ -105,10 +111,34 @@ void table_unref(struct table *table);
 struct table_builder *table_builder_new(uint64_t seed, size_t limit);
 
 /**
+ * Start a table that will have much in common with `former`: what did not change is taken over, at
+ * a small part of what making it costs.
+ *
+ * @param former  borrowed until the builder is freed
+ * @param limit   as of table_builder_new
+ * @return NULL without memory
+ */
+struct table_builder *table_builder_after(const struct table *former, size_t limit);
+
+/**
+ * Take over an entry of the former table, if one of the next few was made of the same text.
+ *
+ * @return 1: it is taken over; 0: it is not, or there is no former table, and the record has to be
+ * added; -ENOMEM
+ */
+int table_builder_keep(struct table_builder *builder, struct span text)
+	__attribute__((warn_unused_result));
+
+/** Remember what the record is made of that will be added next. @param text  of it alone, and all
+ * of it: the same octets make the same record, whatever follows them */
+void table_builder_text(struct table_builder *builder, struct span text);
+
+/**
  * Add a record. A second record of the same name adds its addresses; an address given twice counts
  * once. `count` 0 makes a name that has no address: NODATA for every type.
  *
- * @return 0; -ENOMEM; -E2BIG beyond the limit. After an error the builder can only be freed.
+ * @return 0; -ENOMEM; -E2BIG beyond the limit; -EAGAIN: it has to be made without the former table.
+ * After an error the builder can only be freed.
  */
 int table_builder_add(struct table_builder *builder, const struct dname *name,
 	const struct address *addresses, size_t count) __attribute__((warn_unused_result));
@@ -124,7 +154,8 @@ int table_builder_label(struct table_builder *builder, const char *name, const c
  * Finish: the builder is freed, whatever is returned.
  *
  * @param ttl  seconds
- * @return the table with one reference, generation 0; NULL without memory
+ * @return the table with one reference, generation 0; NULL without memory, or if it has to be made
+ * without the former table
  */
 struct table *table_builder_finish(struct table_builder *builder, uint32_t ttl);
 

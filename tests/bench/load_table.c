@@ -43,7 +43,7 @@ static uint64_t octets_of_names(const struct table *table)
 {
 	struct table_addresses addresses;
 	uint64_t sum = 0;
-	uint32_t cursor = 0;
+	struct table_cursor cursor = {0};
 
 	for (struct span name; (name = table_next(table, &cursor, &addresses)).len != 0;) {
 		sum += name.len;
@@ -67,8 +67,8 @@ int main(int argc, char **argv)
 		struct table *table = NULL;
 		double started = now_us();
 
-		if (document_read(&table, text, i * 0x9e3779b97f4a7c15, SIZE_MAX / 2, &report) !=
-			0) {
+		if (document_read(&table, text, NULL, i * 0x9e3779b97f4a7c15, SIZE_MAX / 2,
+			    &report) != 0) {
 			fprintf(stderr, "load_table: %s\n", report.error);
 			return 1;
 		}
