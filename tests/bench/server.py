@@ -25,6 +25,7 @@ class Server:
         os.sched_setaffinity(0, core if isinstance(core, set) else {core})
         # What it complains about goes to a file: a pipe that nobody reads would stop it one day.
         self.complaints = tempfile.TemporaryFile()
+        self.program = command[0]
         try:
             self.started = time.monotonic()
             self.process = subprocess.Popen(
