@@ -83,7 +83,7 @@ class Bench:
             return None
 
     def load(self, server, names, arguments, what, limit_s=60):
-        """Put the load on a server, and take note of wrong answers: those of a peer are told, and its own matter."""
+        """Put the load on a server, and take note of wrong answers: those of a peer are only told."""
         result, complaint = put_load(self.site, server, names, arguments, limit_s)
         if result["wrong"]:
             ours = server.program.startswith(self.site.build + os.sep)
