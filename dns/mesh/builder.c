@@ -227,9 +227,7 @@ static int entry_append(struct table_builder *builder, const struct dname *owner
 	}
 	memcpy(table->arena + header, &text, sizeof text);
 	memcpy(table->arena + header + sizeof text, kept, sizeof kept);
-	if (!is_wildcard(owner->octets)) {
-		table->pair_count += (uint32_t)kept[0] + kept[1];
-	}
+	table->pair_count += (uint32_t)pairs_of(table, *name);
 	return rc;
 }
 
@@ -281,7 +279,7 @@ int table_builder_add(struct table_builder *builder, const struct dname *name,
 	}
 	slot_fill(table, slot, tag | RECORD | (slot->tag & PARENT), place);
 	table->count++;
-	ancestors_add(table, place);
+	(void)ancestors_add(table, place, false);
 	if (!within_limit(builder, 0)) {
 		return -E2BIG;
 	}

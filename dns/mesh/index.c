@@ -22,21 +22,29 @@ void slot_fill(struct table *table, struct slot *slot, uint32_t tag, size_t name
 	}
 }
 
-void ancestors_add(struct table *table, size_t name)
+size_t ancestors_add(struct table *table, size_t name, bool all)
 {
-	size_t left = entry_name_len(table, name);
-	while (left > 1) {
-		size_t label = (size_t)1 + table->arena[name];
-		name += label;
-		left -= label;
-		uint32_t tag = name_tag(table, table->arena + name, left);
-		struct slot *slot = slot_find(table, table->arena + name, left, tag);
-		if (slot->name != 0) {
-			slot->tag |= PARENT;
-			return;
+	size_t new_parents = 0;
+	size_t end = name + entry_name_len(table, name);
+	bool more = true;
+	for (name += (size_t)1 + table->arena[name]; more && name < end;
+		name += (size_t)1 + table->arena[name]) {
+		uint32_t tag = name_tag(table, table->arena + name, end - name);
+		struct slot *slot = slot_find(table, table->arena + name, end - name, tag);
+		more = all || slot->name == 0;
+		if (slot->name == 0) {
+			slot_fill(table, slot, tag, name);
 		}
-		slot_fill(table, slot, tag | PARENT, name);
+		new_parents += (slot->tag & PARENT) == 0;
+		slot->tag |= PARENT;
 	}
+	return new_parents;
+}
+
+size_t pairs_of(const struct table *table, size_t name)
+{
+	struct table_addresses all = entry_addresses(table, name);
+	return is_wildcard(table->arena + name) ? 0 : (size_t)all.a_count + all.aaaa_count;
 }
 
 size_t bucket_of_address(
@@ -77,11 +85,9 @@ static void pairs_walk(struct table *table, uint32_t *pairs)
 		if (++count % NAMES_A_TURN == 0) {
 			give_way();
 		}
-		if (is_wildcard(table->arena + name)) {
-			continue;
-		}
 		struct table_addresses all = entry_addresses(table, name);
-		for (size_t i = 0; i < (size_t)all.a_count + all.aaaa_count; i++) {
+		size_t pairs_here = pairs_of(table, name);
+		for (size_t i = 0; i < pairs_here; i++) {
 			uint32_t at = table->bucket_ends[bucket_of_address(table, &all, i)]++;
 			if (pairs) {
 				pairs[at] = (uint32_t)name;

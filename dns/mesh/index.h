@@ -28,9 +28,17 @@ static inline size_t table_bound(const struct table *table)
 /** Make a slot, as slot_find gave it, that of the name at `name`. */
 void slot_fill(struct table *table, struct slot *slot, uint32_t tag, size_t name);
 
-/** Put the ancestors of an entry's name into the index, up to the first one that is there: every
- * name has all of its ancestors in the index. */
-void ancestors_add(struct table *table, size_t name);
+/**
+ * Put the ancestors of an entry's name into the index.
+ *
+ * @param all  false: up to the first one that is there. That is enough where every name of the
+ * index has all of its ancestors there
+ * @return how many are parents only now
+ */
+size_t ancestors_add(struct table *table, size_t name, bool all);
+
+/** How many addresses of an entry lead back to its name: none of a wildcard. */
+size_t pairs_of(const struct table *table, size_t name);
 
 /** The bucket of one of an entry's addresses, which are numbered from 0, those of AAAA last. */
 size_t bucket_of_address(

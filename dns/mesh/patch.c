@@ -20,7 +20,7 @@ enum {
 	MOVES_MAX = 512, /* with more, the way from addresses to names is made of nothing */
 	AHEAD = 4,       /* entries that a record is compared with */
 	RUNS_AHEAD = 64, /* that a name is looked for in */
-	/* Some 5 µs of work. */
+	/* Of these, until somebody else may have his turn. */
 	OCTETS_A_TURN = 1 << 15,
 	NAMES_A_TURN = 32,
 	PAIRS_A_TURN = 256,
@@ -323,32 +323,12 @@ static int changes_add(struct table *table, uint32_t base)
 			}
 			slot_fill(table, slot, tag | RECORD | (slot->tag & PARENT), name);
 		}
-		ancestors_add(table, name);
+		(void)ancestors_add(table, name, false); /* the rest: see ancestors_restore */
 		if (++count % NAMES_A_TURN == 0) {
 			give_way();
 		}
 	}
 	return 0;
-}
-
-/* Put all ancestors of a name into the index. Unlike where a table is made of nothing, one that is
- * there says nothing of its own ancestors: they may have been removed.
- * @return how many of them were lost; all others were there, and known to be parents */
-static size_t all_ancestors_add(struct table *table, size_t name)
-{
-	size_t lost = 0;
-	size_t end = name + entry_name_len(table, name);
-	for (name += (size_t)1 + table->arena[name]; name < end;
-		name += (size_t)1 + table->arena[name]) {
-		uint32_t tag = name_tag(table, table->arena + name, end - name);
-		struct slot *slot = slot_find(table, table->arena + name, end - name, tag);
-		if (slot->name == 0) {
-			slot_fill(table, slot, tag, name);
-		}
-		lost += (slot->tag & PARENT) == 0;
-		slot->tag |= PARENT;
-	}
-	return lost;
 }
 
 /* How many of the lost are not in the index again with something below them. */
@@ -369,14 +349,15 @@ static size_t lost_count(const struct places *lost, const struct table *table)
 	return count;
 }
 
-/* Go through all entries until there is no name any more that one of them could be below. */
+/* Go through all entries until there is no name any more that one of them could be below. A name
+ * that is in the index says nothing of its ancestors here: they may be among the lost. */
 static void ancestors_restore(const struct places *lost, struct table *table)
 {
 	struct table_cursor cursor = {0};
 	size_t left = lost_count(lost, table);
 	size_t count = 0;
 	for (size_t name; left > 0 && (name = entry_next(table, &cursor)) != 0;) {
-		left -= all_ancestors_add(table, name);
+		left -= ancestors_add(table, name, true);
 		if (++count % NAMES_A_TURN == 0) {
 			give_way();
 		}
@@ -422,13 +403,6 @@ static int move_compare(const void *left, const void *right)
 		return a->bucket < b->bucket ? -1 : 1;
 	}
 	return a->name < b->name ? -1 : a->name > b->name;
-}
-
-/* How many addresses of an entry lead back to it: none of a wildcard. */
-static size_t pairs_of(const struct table *table, size_t name)
-{
-	struct table_addresses all = entry_addresses(table, name);
-	return is_wildcard(table->arena + name) ? 0 : (size_t)all.a_count + all.aaaa_count;
 }
 
 static size_t moves_add(struct move *moves, const struct table *table, size_t name, bool comes)
